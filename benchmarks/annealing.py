@@ -1,8 +1,8 @@
-"""Time a step of annealing against simanneal with a full forward pass, and write what came out.
+"""Time of an annealing step, compared with simanneal and a full forward pass.
 
-Both walk from the same place on the same networks, examples and energy, in one process with
-one number of threads, in turns. simanneal's energy averages the permuted networks and runs
-them in PyTorch; its state is copied by slices, the quickest way it has.
+Both start at the same permutation, with the same networks, examples and energy. They run
+alternately in one process, with the same number of threads. simanneal's energy averages the
+permuted networks and runs them in PyTorch. Its state is copied by slices, its fastest method.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PEER_STEPS = 12
 
 @dataclass(frozen=True)
 class Case:
-    """What is annealed: sizes of the hidden layers, networks, what is averaged, the energy."""
+    """A case: sizes of the hidden layers, number of networks, averages and energy."""
 
     hidden: tuple[int, ...]
     networks: int = 2
@@ -56,7 +56,7 @@ CASES = (
     Case((512, 512), steps=100),
     Case((512, 512, 512), steps=50),
 )
-"""The first one is the paper's, and the one that is held to 200 times."""
+"""The first case is that of the paper; it must be at least 200 times faster than simanneal."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -227,18 +227,23 @@ def page(rows: Sequence[dict[str, Any]], environment: dict[str, str]) -> str:
         "# Annealing",
         "",
         "Written by `python benchmarks/annealing.py`. A step swaps two units in every hidden layer",
-        "of every network but the first, and evaluates the average on all examples. The peer is",
-        "simanneal with a full forward pass in PyTorch for every energy, on the same networks,",
-        "examples and energy, in the same process, in turns. Times are medians.",
+        "of every network except the first, and evaluates the energy: the loss or error of the",
+        "average on all examples. The average is that of all networks (`all`), or of each pair",
+        "(`pairs`).",
         "",
-        "| network | networks | averages | energy | steps per second | simanneal | times faster |",
+        "The package simanneal is the reference. It has no code for networks, so each of its steps",
+        "runs a full forward pass in PyTorch. Both use the same networks, examples and energy, and",
+        "run alternately in one process. Steps per second are medians over the runs.",
+        "",
+        "| layer sizes | networks | averages | energy | onebasin, steps/s | simanneal, steps/s "
+        "| speedup |",
         "|---|--:|---|---|--:|--:|--:|",
         *map(_line, rows),
         "",
-        f"{PAPER_STEPS:,} steps of the first case, everything included, took "
-        f"{first['paper_steps_seconds']:.1f} s, and brought the loss halfway from "
-        f"{first['loss_before']:.3f} to {first['loss_after']:.3f}; the paper's took "
-        f"{PAPER_SECONDS:,} s on a V100.",
+        f"A complete search of {PAPER_STEPS:,} steps for the first row took "
+        f"{first['paper_steps_seconds']:.1f} s. It reduced the loss at the midpoint from "
+        f"{first['loss_before']:.3f} to {first['loss_after']:.3f}. Entezari et al. (2022) report "
+        f"{PAPER_SECONDS:,} s for this number of steps on a V100.",
         "",
         *(f"- {key}: {value}" for key, value in environment.items()),
         "",

@@ -1,4 +1,4 @@
-"""The page on which matchers are compared."""
+"""The page that compares matchers."""
 
 from __future__ import annotations
 
@@ -13,36 +13,41 @@ def page(rows: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> s
 
     Args:
         rows: one for each pair, matcher and repair.
-        environment: what it was measured on.
+        environment: versions and machine of the measurement.
     """
     lines = [
         "# Matchers",
         "",
-        "Written by `python benchmarks/matchers.py`. Two networks of each kind are trained apart;",
-        "B is matched to A, and the line between them is measured at its ends and halfway. Bold is",
-        "the lowest loss halfway on the test set. Memory is what matching added to the peak.",
-        "(batch): the matcher saw the loss with the statistics of each batch, which is what a",
-        "network is once its statistics are reset.",
+        "Written by `python benchmarks/matchers.py`. For each kind of network, A and B are trained",
+        "from different seeds. Each matcher aligns B to A. Loss and error are then measured at A,",
+        "at the aligned B and at their midpoint, whose activation statistics are repaired as in",
+        "the column *repair*. Barriers are the excess at the midpoint.",
+        "",
+        "*Test loss* and *test accuracy* are those of the midpoint; the lowest test loss of a",
+        "table is bold. *Memory* is the growth of the peak memory during matching. The row",
+        "*correlation* is the matcher `activations` with `statistic=correlation`. Matchers with",
+        "*(batch)* minimize the loss with the BatchNorm statistics of each batch, which are close",
+        "to the statistics after a reset.",
     ]
     for pair in dict.fromkeys(row["pair"] for row in rows):
         part = [row for row in rows if row["pair"] == pair]
-        lines += ["", f"## {pair}", "", *_ends(part), *_table(part)]
-    lines += ["", "## Which wins", "", *_winners(rows)]
+        lines += ["", f"## {pair}", "", *_endpoints(part), *_table(part)]
+    lines += ["", "## Ranking", "", *_ranking(rows)]
     lines += ["", *(f"- {key}: {value}" for key, value in environment.items()), ""]
     return "\n".join(lines)
 
 
-def _ends(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line about the two networks as they were trained."""
+def _endpoints(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line with the test loss and accuracy of A and B."""
     row = next((row for row in rows if "test loss of A" in row), None)
     if row is None:
         return []
-    told = (
+    sentences = (
         f"{end} has a test loss of {row[f'test loss of {end}']:.4f} and an accuracy of "
         f"{row[f'test accuracy of {end}']:.2%}"
         for end in "AB"
     )
-    return [f"{'; '.join(told)}.", ""]
+    return [f"{'; '.join(sentences)}.", ""]
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -68,8 +73,8 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _winners(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return, for each matcher and repair, its mean test loss halfway relative to the best."""
+def _ranking(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the ten matchers and repairs with the lowest mean test loss, relative to the best."""
     pairs = list(dict.fromkeys(row["pair"] for row in rows))
     measured = [row for row in rows if "test loss" in row]
     best = {p: min(row["test loss"] for row in measured if row["pair"] == p) for p in pairs}
@@ -83,13 +88,16 @@ def _winners(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     whole = {key: values for key, values in ratios.items() if len(values) == len(pairs)}
     ordered = sorted(whole, key=lambda key: sum(whole[key]) / len(pairs))
     lines = [
-        "Test loss halfway, divided by the best of its pair, on average over the pairs. *reset,",
-        "else repair* is what `onebasin merge --data` does: running statistics are reset where",
-        "there are some, and other networks are repaired. It matches by *combined*, which needs no",
-        "labels and one pass over the data; the search by the loss that can follow costs many, and",
-        "is had by `--method straight-through --init combined`.",
+        "The test loss of the midpoint, divided by the lowest test loss of the same kind of",
+        "network. The table shows the ten lowest means over all kinds. *reset, else repair* is the",
+        "default of `onebasin merge --data`: it resets networks with running statistics, and",
+        "repairs others.",
         "",
-        "| matcher | repair | times the best |",
+        "The default matcher is `combined`, which needs no labels and reads the data once. A",
+        "search that minimizes the loss can follow it: `--method straight-through --init",
+        "combined`. Such a search needs labels and many passes over the data.",
+        "",
+        "| matcher | repair | relative test loss |",
         "|---|---|--:|",
     ]
     lines += [f"| {m} | {r} | {sum(whole[m, r]) / len(pairs):.3f} |" for m, r in ordered[:10]]
@@ -97,5 +105,5 @@ def _winners(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _suited(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return what `merge` repairs networks of a pair by: only those with BatchNorm have resets."""
+    """Return the default repair of `merge`: only networks with BatchNorm have rows of resets."""
     return "reset" if any(row["repair"] == "reset" for row in rows) else "repair"

@@ -1,6 +1,6 @@
-"""Memory that a piece of code allocates at its peak, beyond what was there before.
+"""Peak memory that a block of code allocates.
 
-Pages of mapped files do not count: the system takes them back when it needs them.
+Pages of mapped files do not count: the system reclaims them when it needs memory.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from pathlib import Path
 from types import TracebackType
 
 INTERVAL = 0.01
-"""Seconds between two looks."""
+"""Seconds between two measurements."""
 
 
 class PeakMemory:
-    """A context that watches the anonymous memory of this process; Linux only.
+    """A context that measures the anonymous memory of this process; Linux only.
 
-    `gibibytes` is what the block added at its peak.
+    `gibibytes` is the growth during the block, at its peak.
     """
 
     def __init__(self) -> None:
         self.gibibytes = 0.0
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._on_epoch_end, daemon=True)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> PeakMemory:
         self._before = self._peak = anonymous_bytes()
@@ -33,7 +33,7 @@ class PeakMemory:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        infer_symmetry: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._done.set()
         self._thread.join()

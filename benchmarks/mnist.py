@@ -1,9 +1,9 @@
-"""Measure what linear connectivity looks like inside two MLPs on MNIST, and write what came out.
+"""Barriers and layer-wise features of two MLPs on MNIST, before and after alignment.
 
-Two networks 784-512-512-512-10 are trained apart for 10 epochs with Adam, one is aligned to the
-other by weight matching, and the pair is measured before and after: barriers on training and
-test data, and features at every layer over all test images. Pixels are in [0, 1]. The data is
-read from the folder that the environment variable ONEBASIN_DATA names.
+Two networks 784-512-512-512-10 are trained from different seeds for 10 epochs with Adam. The
+second network is aligned to the first by weight matching. The pair is measured before and after:
+barriers on training and test data, and features at every layer over all test images. Pixels are
+in [0, 1]. The environment variable ONEBASIN_DATA names the folder of the data.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from onebasin.graph.batches import Batches
 
 WIDTH, EPOCHS, BATCH_SIZE, LEARNING_RATE = 512, 10, 500, 1e-3
 PIXELS = (0.0,), (1.0,)
-"""Mean and deviation that leave pixels in [0, 1]."""
+"""Mean and std that leave pixels in [0, 1]."""
 HALF = 0.5
 LIMITS = {
     "naive training barrier above": 0.5,
     "aligned training barrier below": 0.01,
     "aligned test barrier below": 0.01,
-    "aligned 1-cos at most": 0.03,
-    "aligned 1-cos over that of the ends at most": 0.2,
-    "naive 1-cos over the aligned one, beyond the first layer, at least": 3.0,
+    "aligned 1 − cos at most": 0.03,
+    "aligned 1 − cos, divided by that of the endpoints, at most": 0.2,
+    "naive 1 − cos divided by aligned 1 − cos, after the first layer, at least": 3.0,
 }
-"""What must hold; the figures are those of the page."""
+"""The criteria, for the figures of the page."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train, align, measure, print and write the page; 1 where something does not hold."""
+    """Train, align, measure, print and write the page; return 1 if a criterion fails."""
     options = _parser().parse_args(argv)
     torch.set_num_threads(options.threads)
     os.environ.update(OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1")
@@ -79,7 +79,7 @@ def network() -> nn.Module:
 
 
 def train(data: Dataset, seed: int) -> dict[str, Tensor]:
-    """Train one network; the seed decides its weights and the order of the examples."""
+    """Train one network; the seed determines its weights and the order of the examples."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = network()
@@ -97,7 +97,7 @@ def train(data: Dataset, seed: int) -> dict[str, Tensor]:
 def measure(
     data: Dataset, a: Mapping[str, Tensor], b: Mapping[str, Tensor], num_points: int = 25
 ) -> dict[str, Any]:
-    """Return the figures of a pair as it is, and aligned by weight matching."""
+    """Return the figures of a pair as trained, and aligned by weight matching."""
     model = network()
     symmetry = onebasin.infer_symmetry(model, torch.zeros(2, 784))
     aligned = onebasin.matching.match_weights(symmetry, a, b, seed=0).permutation.apply(b)
@@ -150,7 +150,7 @@ def _distances(table: FeatureTable, alpha: float | None) -> dict[str, float]:
 
 
 def failed(found: Mapping[str, Any]) -> list[str]:
-    """Return what should hold and does not, a line for each."""
+    """Return the criteria that fail, one line for each."""
     naive, aligned = found["naive"], found["aligned"]
     limit = iter(LIMITS.values())
     failures = []
@@ -184,10 +184,12 @@ def page(found: Mapping[str, Any], failures: Sequence[str], environment: Mapping
     lines = [
         "# Inside linear connectivity: MNIST",
         "",
-        "Written by `python benchmarks/mnist.py`. Two MLPs 784-512-512-512-10, trained apart for",
-        f"{EPOCHS} epochs with Adam at {LEARNING_RATE:g} and batches of {BATCH_SIZE}, pixels in",
-        "[0, 1]; *aligned* is the second one moved to the first by weight matching. Barriers are",
-        "over 25 points; features are at α = ½ over all 10,000 test images.",
+        "Written by `python benchmarks/mnist.py`. Two MLPs 784-512-512-512-10 are trained from",
+        f"different seeds, for {EPOCHS} epochs with Adam (learning rate {LEARNING_RATE:g}, batches",
+        f"of {BATCH_SIZE}). Pixels are in [0, 1]. *Naive* is the pair as trained. For *aligned*,",
+        "weight matching permutes the second network to match the first.",
+        "",
+        "Barriers are measured at 25 points of the line.",
         "",
         "| barrier | naive | aligned |",
         "|---|--:|--:|",
@@ -199,10 +201,14 @@ def page(found: Mapping[str, Any], failures: Sequence[str], environment: Mapping
             lines.append(f"| {split} {what} | {pair[0]:.4f} | {pair[1]:.4f} |")
     lines += [
         "",
-        "**LLFC.** 1 − cos between the features halfway and the mix of the ends' features, and",
-        "1 − cos of the ends; c is one over the mean of ⟨X, Y⟩/‖Y‖².",
+        "**LLFC** (layerwise linear feature connectivity). X are the features of the midpoint",
+        "(α = ½), and Y is the mean of the features of both networks, over all 10,000 test images.",
+        "*1 − cos* compares X with Y, and *endpoints* is 1 − cos between the features of both",
+        "networks. LLFC holds if 1 − cos is 0, so that cX = Y. The coefficient c is one over the",
+        "mean of ⟨X,Y⟩/‖Y‖².",
         "",
-        "| layer | naive | ends | ⟨X,Y⟩/‖Y‖² | c | aligned | ends | ⟨X,Y⟩/‖Y‖² | c |",
+        "| layer | naive: 1 − cos | endpoints | ⟨X,Y⟩/‖Y‖² | c "
+        "| aligned: 1 − cos | endpoints | ⟨X,Y⟩/‖Y‖² | c |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for layer in aligned["llfc"]:
@@ -214,7 +220,8 @@ def page(found: Mapping[str, Any], failures: Sequence[str], environment: Mapping
         lines.append(f"| {layer} | " + " | ".join(cells) + " |")
     lines += [
         "",
-        "**Additivity and commutativity.** ‖X − Y‖²/(‖X‖‖Y‖), 0 where they hold.",
+        "**Additivity and commutativity.** The distance ‖X − Y‖²/(‖X‖‖Y‖) of both sides of the",
+        "equation ([measures](../features.md#measures)). It is 0 if the property holds.",
         "",
         "| measure | layer | naive | aligned |",
         "|---|---|--:|--:|",
@@ -223,10 +230,10 @@ def page(found: Mapping[str, Any], failures: Sequence[str], environment: Mapping
         for layer in aligned[name]:
             pair = naive[name][layer], aligned[name][layer]
             lines.append(f"| {name} | {layer} | {pair[0]:.4f} | {pair[1]:.4f} |")
-    lines += ["", "| what must hold | limit |", "|---|--:|"]
+    lines += ["", "| criterion | limit |", "|---|--:|"]
     lines += [f"| {name} | {limit:g} |" for name, limit in LIMITS.items()]
-    told = "All of it holds." if not failures else "Fails: " + "; ".join(failures) + "."
-    lines += ["", told, "", *(f"- {key}: {value}" for key, value in environment.items()), ""]
+    verdict = "All criteria hold." if not failures else "Failed: " + "; ".join(failures) + "."
+    lines += ["", verdict, "", *(f"- {key}: {value}" for key, value in environment.items()), ""]
     return "\n".join(lines)
 
 

@@ -123,7 +123,7 @@ def train_plainly(
 def page(rows: Sequence[dict[str, Any]], environment: dict[str, Any]) -> str:
     """Return the page of the documentation."""
     header = (
-        "threads", "hidden layers", "width", "engine", "plain loop", "onebasin", "times faster",
+        "threads", "hidden layers", "width", "engine", "plain loop", "onebasin", "speedup",
         "mean loss",
     )  # fmt: skip
     lines = ["| " + " | ".join(header) + " |", "|" + "--:|" * len(header)]
@@ -142,12 +142,15 @@ def page(rows: Sequence[dict[str, Any]], environment: dict[str, Any]) -> str:
     facts = "\n".join(f"- {name}: {value}" for name, value in environment.items())
     return f"""# Training many networks
 
-Written by `python benchmarks/training.py`. {NUM_NETWORKS} multilayer perceptrons on MNIST
-(784 inputs, 10 classes), Adam at 10⁻³, batches of {BATCH_SIZE}, one epoch: a plain PyTorch loop
-over the networks against one call of `onebasin_studies.training.train` with its automatic engine,
-on the same number of threads. Both columns are examples a second over all networks, medians over
-the runs. The ratio is the median over the runs, with the smallest and the largest. The mean
-training loss shows that both learn the same.
+Written by `python benchmarks/training.py`. Both programs train {NUM_NETWORKS} multilayer
+perceptrons on MNIST (784 inputs, 10 classes) for one epoch, with Adam (learning rate 10⁻³) and
+batches of {BATCH_SIZE}. *Plain loop* trains one network after the other in PyTorch. *onebasin* is
+one call of `onebasin_studies.training.train`, which selects the engine. Both use the same number
+of threads.
+
+These two columns are examples per second over all networks, as medians over the runs. The speedup
+is the median ratio over the runs, with the smallest and the largest ratio. The mean training
+losses of the plain loop and of onebasin show that both learn equally well.
 
 {chr(10).join(lines)}
 

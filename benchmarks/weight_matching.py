@@ -1,8 +1,8 @@
-"""Time weight matching against its floor and against rebasin, and write what came out.
+"""Time of weight matching, compared with its minimal work and with rebasin.
 
-Every case runs in a process of its own with a fixed number of threads: onebasin on two
-unrelated networks and on a related pair, the floor (the matrix products of one sweep and one
-assignment per group, nothing else), and, where it is installed, rebasin on the same networks.
+Every case runs in a separate process with a fixed number of threads: onebasin on two unrelated
+networks and on a related pair, the floor (only the matrix products of one sweep and one
+assignment per group), and with `--peer` rebasin on the same unrelated networks.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def measure_peer(name: str, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     model_a, model_b, args, _ = networks(name)
     if not args:
-        return {"rebasin_error": "it takes positional inputs only"}
+        return {"rebasin_error": "it accepts only positional inputs"}
     from rebasin import PermutationCoordinateDescent  # type: ignore[import-not-found]
 
     moved = copy.deepcopy(model_b)
@@ -241,12 +241,17 @@ def page(rows: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> s
     lines = [
         "# Weight matching",
         "",
-        "Written by `python benchmarks/weight_matching.py`. The floor is the matrix products of",
-        "one sweep and one assignment per group. Times are medians; ratios are what counts.",
-        "Memory is what matching allocates for two checkpoints that are mapped from files.",
+        "Written by `python benchmarks/weight_matching.py`. An *unrelated* pair is two networks",
+        "with random weights from different seeds. A *related* pair is a network and its permuted",
+        "copy with noise. The *floor* is the time of the minimal work: the matrix products of one",
+        "sweep, and one assignment for each group. Times are medians over the runs.",
         "",
-        "| model | parameters | groups | pair | seconds | floor | times the floor | sweeps "
-        "| objective | rebasin | rebasin's objective | times faster "
+        "The *objective* is the inner product of A and the permuted B over all parameters, from",
+        "the lowest to the highest over the runs; higher is better. *Memory* is the memory that",
+        "matching allocates, without the two checkpoints, which are mapped from files.",
+        "",
+        "| model | parameters | groups | pair | time | floor | time / floor | sweeps "
+        "| objective | rebasin, time | rebasin, objective | speedup over rebasin "
         "| checkpoint | memory |",
         "|---|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]

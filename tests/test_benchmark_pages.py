@@ -1,0 +1,65 @@
+"""Committed pages of benchmarks are the rendering of their committed figures."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+PAGES = {
+    "annealing": "annealing",
+    "matchers": "matchers_page",
+    "mnist": "mnist",
+    "random_programs": "random_programs",
+    "training": "training",
+    "weight_matching": "weight_matching",
+}
+"""The module that renders each page."""
+
+
+def import_benchmark(name: str, repository: Path, patch: pytest.MonkeyPatch) -> ModuleType:
+    """Import a module of `benchmarks/` as one of its programs does."""
+    patch.syspath_prepend(repository / "benchmarks")
+    before = set(sys.modules)
+    module = importlib.import_module(name)
+    for added in set(sys.modules) - before:  # short names such as `training` could collide
+        if str(repository / "benchmarks") in str(getattr(sys.modules[added], "__file__", "")):
+            del sys.modules[added]
+    return module
+
+
+def render(module: ModuleType, figures: dict[str, Any]) -> str:
+    """Return the page for the figures of its JSON file."""
+    if module.__name__ == "mnist":
+        pairs = {name: figures[name] for name in ("naive", "aligned")}
+        return module.page(pairs, figures["failed"], figures["environment"])
+    return module.page(figures["rows"], figures["environment"])
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_rendered_from_its_figures(
+    name: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = repository / "docs" / "benchmarks"
+    figures = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    text = render(import_benchmark(PAGES[name], repository, monkeypatch), figures)
+    assert (folder / f"{name}.md").read_text("utf-8") == text
+
+
+def test_peak_memory_measures_an_allocation(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("reads /proc, which only Linux has")
+    memory = import_benchmark("memory", repository, monkeypatch)
+    monkeypatch.setattr(memory, "INTERVAL", 0.001)
+    with memory.PeakMemory() as peak:
+        block = bytearray(b"\x01") * (64 << 20)
+        peak._done.wait(0.2)
+    assert len(block) == 64 << 20
+    assert 0.05 < peak.gibibytes < 1
