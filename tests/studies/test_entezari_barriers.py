@@ -236,8 +236,10 @@ def test_real_vs_model_requires_agreement_before_and_after():
     assert judge("real-vs-model", swapped).outcome == "not reproduced"
     assert agreement_of(places_of(swapped, "before")).correlation == pytest.approx(-1)
     low = judge("real-vs-model", world_rows(before, after, shift=-0.08))
-    assert low.outcome == "not reproduced", "little beside barriers before, and all of them after"
-    assert "the model's pairs deviate by 0.010 among themselves" in low.sentence
+    assert low.outcome == "not reproduced", (
+        "small relative to the barriers before, large relative to those after"
+    )
+    assert "std over the pairs of copies 0.010" in low.sentence
     near = judge("real-vs-model", world_rows(before, after, shift=-0.008))
     assert near.outcome == "reproduced"
     some = [row for row in world_rows(before, after) if row["world"] == "real"]

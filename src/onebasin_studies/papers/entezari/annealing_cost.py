@@ -98,11 +98,13 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     fallen = falls(train)
     holds &= all(fall.low > 0 for fall in fallen.values())
     text = ", ".join(
-        f"{fall.mean:.4f} ({fall.low:.4f} to {fall.high:.4f}) to {steps:,} steps"
+        f"{fall.mean:.4f} ({fall.low:.4f} to {fall.high:.4f}) at {steps:,} steps"
         for steps, fall in fallen.items()
     )
     return Verdict.of(
-        holds, f"Mean train-error barrier, {'; '.join(parts)}. Over all widths it falls by {text}."
+        holds,
+        f"Mean train-error barrier, {'; '.join(parts)}. Mean fall over all "
+        f"widths since the previous number of steps: {text}.",
     )
 
 

@@ -101,21 +101,21 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         holds &= error.low > 0
         widths = summarize(part, "error_barrier", by=["width"])
         parts.append(
-            f"{family} on {data} ({normalization}): {_interval_text(error)} "
-            f"(loss: {_interval_text(loss)}; "
-            f"{describe_means(widths, 'width', form='.3f')})"
+            f"{family} on {data} ({normalization}): {_interval_text(error)}; "
+            f"{describe_means(widths, 'width', form='.3f')}; "
+            f"of the loss: {_interval_text(loss)}"
         )
     if not parts:
         return Verdict.inconclusive("No pair was matched both ways.")
     text = (
-        "Train-error barrier after annealing with the published schedule minus that "
-        f"after functional difference, averaged over widths: {'; '.join(parts)}."
+        "Train-error barrier after annealing with the published schedule, minus the barrier after "
+        f"functional difference. Mean over widths with 95 % interval: {'. '.join(parts)}."
     )
     return Verdict.of(holds, text)
 
 
 def _interval_text(difference: Summary) -> str:
-    return f"{difference.mean:.3f}, {difference.low:.3f} to {difference.high:.3f}"
+    return f"{difference.mean:.3f} ({difference.low:.3f} to {difference.high:.3f})"
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:

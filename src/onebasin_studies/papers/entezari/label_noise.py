@@ -150,8 +150,8 @@ STUDY = Study(
     name="label-noise",
     paper=PAPER,
     item="Figure 16",
-    claim="With wrong labels the barrier depends on the width as with clean labels, and is "
-    "slightly higher.",
+    claim="With wrong labels, the barrier depends on the width in the same way as with clean "
+    "labels, and is slightly higher.",
     scales={
         "smoke": Config({"name": SMALL, "max_train_examples": 400}, SMOKE_RECIPE, (4, 32), runs=2),
         "small": Config(),

@@ -129,11 +129,11 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     holds = first.correlation >= CORRELATION
     holds &= first.difference <= GAP * first.level and then.difference <= then.spread
     text = (
-        f"Over {first.n} architectures, before the search: correlation {first.correlation:.3f}, "
-        f"mean difference {first.difference:.3f} of barriers of {first.level:.3f}. After "
-        f"annealing: correlation {then.correlation:.3f}, mean difference {then.difference:.3f} of "
-        f"barriers of {then.level:.3f}, while the model's pairs deviate by {then.spread:.3f} among "
-        f"themselves.{_weights_sentence(rows)}{_mnist_sentence(rows)}"
+        f"Train-loss barriers of real networks and of copies over {first.n} architectures. Before "
+        f"the search: mean {first.level:.3f}, mean difference {first.difference:.3f}, correlation "
+        f"{first.correlation:.3f}. After annealing: mean {then.level:.3f}, mean difference "
+        f"{then.difference:.3f}, correlation {then.correlation:.3f}; std over the pairs of copies "
+        f"{then.spread:.3f}.{_weights_sentence(rows)}{_mnist_sentence(rows)}"
     )
     return Verdict.of(bool(holds), text)
 
@@ -150,8 +150,8 @@ def _weights_sentence(rows: Sequence[Row]) -> str:
     real, model = ([getattr(p, world) for p in places] for world in ("real", "model"))
     n = len(places)
     return (
-        f" Weight matching, which the paper did not try, leaves {sum(real) / n:.3f} of the real "
-        f"and {sum(model) / n:.3f} of the model's barriers."
+        f" After weight matching, which is not part of the claim: mean {sum(real) / n:.3f} for "
+        f"real networks and {sum(model) / n:.3f} for copies."
     )
 
 
@@ -162,7 +162,10 @@ def _mnist_sentence(rows: Sequence[Row]) -> str:
     if not means:
         return ""
     widest = means[-1]
-    return f" MNIST, one hidden layer of {widest.group['width']}, annealed: {widest.mean:.3f}."
+    return (
+        f" After annealing, for real networks with one hidden layer of {widest.group['width']} "
+        f"units on MNIST: {widest.mean:.3f}."
+    )
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
@@ -187,8 +190,8 @@ STUDY = Study(
     name="real-vs-model",
     paper=PAPER,
     item="Figures 1, 5, 7, 10, 11, 13, 17, 21 and 22",
-    claim="Networks from different seeds have the same barriers as random permutations of one "
-    "network, before and after the search for a permutation by annealing.",
+    claim="Networks from different seeds have the same barriers as randomly permuted copies of one "
+    "network, both before and after alignment by annealing.",
     scales={
         "smoke": Config(
             (

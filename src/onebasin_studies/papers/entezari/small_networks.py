@@ -108,7 +108,7 @@ def measure_all_pairs(
     searches: Sequence[Result] = (),
     num_points: int = 5,
 ) -> Result:
-    """Compute the barriers of all pairs, direct and around a third network.
+    """Compute the barriers of all pairs, direct and over a third network.
 
     Args:
         data: spec of the dataset.
@@ -168,10 +168,10 @@ def tasks(config: Config) -> list[Task]:
 
 @excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """The best permutation lowers barriers, and a path around a third network lowers them further.
+    """The best permutation lowers barriers, and a path over a third network lowers them further.
 
     The mean train-loss barrier falls from the trained networks to their best permutations, and from
-    there to the paths around a third network. The lower ends of the bootstrap 95 % intervals of
+    there to the paths over a third network. The lower ends of the bootstrap 95 % intervals of
     both falls are above 0. The bootstrap resamples networks, not pairs.
     """
     pairs = {state: _matrices(rows, state) for state in STATES}
@@ -179,19 +179,19 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     if not before or not after or len(before["barrier"]) < FEWEST:
         return Verdict.inconclusive(f"Fewer than {FEWEST} networks were measured in both states.")
     falls = {
-        "to the best permutation": before["barrier"] - after["barrier"],
-        "from there to the path around a third network": after["barrier"] - after["indirect"],
+        "The best permutation": before["barrier"] - after["barrier"],
+        "the path over a third network then": after["barrier"] - after["indirect"],
     }
     bounds = {name: _interval(fall) for name, fall in falls.items()}
     levels = [_mean(before["barrier"]), _mean(after["barrier"]), _mean(after["indirect"])]
     listing = "; ".join(
-        f"{name} it falls by {_mean(falls[name]):.3f} (95 % interval {low:.3f} to {high:.3f})"
+        f"{name} lowers it by {_mean(falls[name]):.3f} (95 % interval {low:.3f} to {high:.3f})"
         for name, (low, high) in bounds.items()
     )
     text = (
-        f"Mean train-loss barrier of {len(before['barrier'])} networks' pairs: {levels[0]:.3f} as "
-        f"trained, {levels[1]:.3f} at the best permutation, {levels[2]:.3f} around a third "
-        f"network: {listing}."
+        f"Mean train-loss barrier over the pairs of {len(before['barrier'])} networks: "
+        f"{levels[0]:.3f} as trained, {levels[1]:.3f} with the best permutation, {levels[2]:.3f} "
+        f"on the best path over a third network. {listing}."
     )
     return Verdict.of(all(low > 0 for low, _ in bounds.values()), text)
 
@@ -248,7 +248,7 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
 
 
 def _word(kind: str) -> str:
-    return "direct" if kind == "barrier" else "around a third"
+    return "direct" if kind == "barrier" else "over a third"
 
 
 def table(rows: Sequence[Row]) -> Table:
@@ -271,8 +271,8 @@ STUDY = Study(
     name="small-networks",
     paper=PAPER,
     item="Figure 18",
-    claim="Among many small networks the best of all permutations lowers the barriers of pairs, "
-    "and a path around a third network lowers them further.",
+    claim="For pairs of many small networks, the best permutation lowers the barrier, and a path "
+    "over a third network lowers it further.",
     scales={
         "smoke": Config(
             data=SMALL,

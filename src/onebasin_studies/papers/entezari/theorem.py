@@ -161,7 +161,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
             f"d={dimension}: {_interval_text(matched)}, guaranteed {rate(dimension):.3f}, "
             f"random permutation {_interval_text(random)}"
         )
-    return Verdict.of(holds, f"Slope of log error against log width, {'; '.join(parts)}.")
+    return Verdict.of(holds, f"Slope of log error against log width: {'; '.join(parts)}.")
 
 
 def _interval_text(fit: Slope) -> str:

@@ -120,7 +120,7 @@ STUDY = Study(
     paper=PAPER,
     item="Figures 2 and 19",
     claim="The barrier rises with the width, is highest where networks just fit the training set, "
-    "and falls for wider networks; that of VGG and ResNet is high and flat.",
+    "and falls for wider networks. For VGG and ResNet, it is high at every width.",
     scales={
         "smoke": Config((Series(SMALL, SMOKE_RECIPE, (4, 32), pairs=2),), num_points=5),
         "small": Config(),

@@ -16,7 +16,7 @@ CONDITION = Condition(
     alpha=0.5,
     limit=0.1,
     times=2.0,
-    what="σ of the mix and the mix of σ",
+    what="σ of the interpolated inputs and interpolated outputs of σ",
 )
 
 
@@ -41,8 +41,8 @@ STUDY = Study(
     name="additivity",
     paper=PAPER,
     item="Definition 3",
-    claim="Between linearly connected networks every ReLU is weakly additive: applied to the mix "
-    "of the inputs of both, it gives the mix of the outputs of both.",
+    claim="For linearly connected networks, every ReLU is weakly additive: applied to the "
+    "interpolated inputs, it returns the interpolated outputs.",
     scales={"smoke": SMOKE, "small": SMALL, "paper": PAPER_CONFIG},
     tasks=tasks,
     verdict=verdict,

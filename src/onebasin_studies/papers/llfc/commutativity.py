@@ -17,7 +17,7 @@ CONDITION = Condition(
     alpha=None,
     limit=0.1,
     times=5.0,
-    what="own and exchanged inputs",
+    what="the sums with own and with exchanged inputs",
     first=1,
 )
 ALSO = ("activations", "commutativity")
@@ -47,8 +47,8 @@ STUDY = Study(
     name="commutativity",
     paper=PAPER,
     item="Definition 4",
-    claim="Between linearly connected networks every linear layer commutes: the weights of both, "
-    "applied to the inputs of each other, add up to the same as applied to their own.",
+    claim="For linearly connected networks, every linear layer commutes: "
+    "W_A H_A + W_B H_B = W_A H_B + W_B H_A for the weights W and the inputs H of A and B.",
     scales={
         "smoke": replace(SMOKE, also=ALSO),
         "small": replace(SMALL, also=ALSO),

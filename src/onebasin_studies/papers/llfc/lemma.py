@@ -107,15 +107,16 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     text = (
         f"Largest error on the path of {len(near)} spawned or matched pairs: "
         f"{summary(ratios).mean:.2f} ε on average, {max(ratios):.2f} ε at most; the bound is 2 ε. "
-        f"Path and mix disagree on at most {disagreement:.2%} of examples. The mix has an "
-        f"error of at most {mixed:.2f} ε over all pairs."
+        f"Their predictions differ from those of the interpolated outputs on at most "
+        f"{disagreement:.2%} of examples. The interpolated outputs have an error of at most "
+        f"{mixed:.2f} ε over all pairs."
     )
     far = [p for (_, kind, _), p in every.items() if kind == INDEPENDENT and p.epsilon]
     if far:
         over = sum(path.is_above for path in far)
         mean_disagreement = summary([path.disagreement for path in far]).mean
         text += (
-            f" Of {len(far)} independent pairs, whose path and mix disagree on "
+            f" Of {len(far)} independent pairs, whose predictions differ on "
             f"{mean_disagreement:.0%} on average, {over} exceed the bound."
         )
     sound = all(path.excess <= ROUNDING for path in every.values())
@@ -160,7 +161,7 @@ def _figure(name: str, rows: Sequence[Row]) -> Picture:
         f"Test error between A and B against alpha, {name}. Mean over pairs of the largest error: "
         f"{'; '.join(listing)}."
     )
-    caption = "Solid: networks on the path; dashed: the mix of the endpoints' outputs; dotted: 2ε."
+    caption = "Solid: networks on the path; dashed: the interpolated outputs; dotted: 2ε."
     return Picture(f"errors-{slug(name)}", figure, alt, caption)
 
 
@@ -185,8 +186,8 @@ STUDY = Study(
     name="lemma",
     paper=PAPER,
     item="Lemma 1",
-    claim="If the outputs between two networks are the mix of their outputs, and both have a test "
-    "error of at most ε, no network between them has an error above 2ε.",
+    claim="If two networks have a test error of at most ε, and the outputs on the line between "
+    "them are the interpolated outputs of both, no network on the line has an error above 2ε.",
     scales={"smoke": SMOKE, "small": SMALL, "paper": PAPER_CONFIG},
     tasks=tasks,
     verdict=verdict,

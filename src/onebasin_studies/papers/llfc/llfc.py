@@ -69,7 +69,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     listing = "; ".join(
         f"{name}: 1−cos {f['path']:.4f} on the path, {f['ends']:.3f} between the endpoints "
         f"(a fifth or less at {f['share']:.0%} of layers and alphas), |c − 1| {f['c']:.2f}; "
-        f"independent pairs {f['independent']:.3f} and {f['c independent']:.2f}"
+        f"independent pairs: 1−cos {f['independent']:.3f}, |c − 1| {f['c independent']:.2f}"
         for name, f in figures.items()
     )
     holds = all(
@@ -144,7 +144,7 @@ def _cosines(name: str, rows: Sequence[Row]) -> Picture:
     # All panels share the legend, which has no room inside them.
     legend_below(axes[0][1])
     alt = (
-        "1 minus the cosine between features on the path and the mix of the endpoints' features, "
+        "1 minus the cosine between features on the path and the interpolated features, "
         f"over the layers. {name}, lowest to highest layer. {'. '.join(listing)}."
     )
     caption = "Mean over test examples, then over pairs, with the 95 % interval over pairs."
@@ -169,7 +169,10 @@ def _coefficients(name: str, rows: Sequence[Row]) -> Picture:
     name_layers(ax, part)
     alt = f"The coefficient c over the layers at alpha {half:g}, {name}: {'; '.join(listing)}."
     return Picture(
-        f"coefficients-{slug(name)}", figure, alt, "With c = 1 the features equal the mix."
+        f"coefficients-{slug(name)}",
+        figure,
+        alt,
+        "With c = 1 the features equal the interpolated features.",
     )
 
 
@@ -195,8 +198,8 @@ STUDY = Study(
     name="llfc",
     paper=PAPER,
     item="LLFC, Definition 2",
-    claim="Between linearly connected networks, spawned or matched, the features of interpolated "
-    "networks are the mix of the features of both, at almost every layer.",
+    claim="For linearly connected networks, spawned or matched, the features of an interpolated "
+    "network are the interpolated features of both, at almost every layer.",
     scales={"smoke": SMOKE, "small": SMALL, "paper": PAPER_CONFIG},
     tasks=tasks,
     verdict=verdict,
