@@ -10,7 +10,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 
 HALF_IS_ENOUGH = (
     torch.float8_e4m3fn,
@@ -69,7 +69,7 @@ def round_to(place: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a result rounded to the nearest values of its stored dtype.
 
     Args:
-        place: the public function and the tensor, for the message.
+        place: the tensor, for the message.
         value: the result in `compute_dtype`.
         dtype: dtype of a checkpoint.
 
@@ -85,7 +85,7 @@ def round_to(place: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     size = _parts(value.detach()).abs()
     excess = (size > largest) & torch.isfinite(size)
     if bool(excess.any()):
-        raise OneBasinError(
+        raise ArgumentError(
             f"{place} has values up to {float(size[excess].max()):.4g}, too large for "
             f"{dtype_name(dtype)} (at most {limit.max:.4g}); convert the first checkpoint to "
             f"{dtype_name(_wider(dtype))}"

@@ -5,6 +5,7 @@ Checks of modules and tensors are in `_checks`: this module does not import torc
 
 import operator
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import wraps
 from math import inf
 from numbers import Real
@@ -14,6 +15,9 @@ __all__ = ["OneBasinError", "OneBasinWarning"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_IS_RUNNING: ContextVar[bool] = ContextVar("_IS_RUNNING", default=False)
+"""Whether a public function runs in this thread."""
 
 
 class OneBasinError(ValueError):
@@ -25,7 +29,7 @@ class OneBasinError(ValueError):
 
 
 class ArgumentError(OneBasinError):
-    """An invalid argument; `public` adds the name of the public function to its message."""
+    """An invalid argument; `public` adds the name of the function that the user called."""
 
 
 class OneBasinWarning(UserWarning):
@@ -34,6 +38,8 @@ class OneBasinWarning(UserWarning):
 
 def public(function: Callable[P, R]) -> Callable[P, R]:
     """Add the name of a public function to errors about its arguments.
+
+    If public functions call each other, the outermost one is named: the user called it.
 
     Args:
         function: any function; it may call functions that raise `ArgumentError`.
@@ -47,15 +53,20 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
         onebasin.errors.OneBasinError: repeat: times is 0; it must be a whole number of at least 1
     """
     owner, _, name = function.__qualname__.rpartition(".")
-    name = owner if name == "__init__" else name
+    name = owner if name.startswith("__") else name
 
     @wraps(function)
     def named(*args: P.args, **kwargs: P.kwargs) -> R:
+        if _IS_RUNNING.get():
+            return function(*args, **kwargs)
+        token = _IS_RUNNING.set(True)
         try:
             return function(*args, **kwargs)
         except ArgumentError as error:
             message = OneBasinError(f"{name}: {error}")
             raise message.with_traceback(error.__traceback__) from error.__cause__
+        finally:
+            _IS_RUNNING.reset(token)
 
     return named
 

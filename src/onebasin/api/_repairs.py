@@ -13,7 +13,7 @@ from onebasin.api._data import laid_out
 from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture
 from onebasin.data.data import Data
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.evaluation._repair import RepairResult, repair
 from onebasin.graph._normalization import layers_with_statistics
 from onebasin.merging.averages import LazyAverage
@@ -42,13 +42,12 @@ class Repair:
         """
         if name not in get_args(RepairName):
             known = ", ".join(map(repr, get_args(RepairName)))
-            raise OneBasinError(f"merge: repair={name!r} is unknown; choose {known}")
+            raise ArgumentError(f"repair={name!r} is unknown; choose {known}")
         if name == "none" or (name == "auto" and data is None):
             return None
         if data is None:
-            raise OneBasinError(
-                f"merge: repair={name!r} runs the networks on data; pass data=, such as "
-                "data='digits'"
+            raise ArgumentError(
+                f"repair={name!r} runs the networks on data; pass data=, such as data='digits'"
             )
         method: Any = None if name == "auto" else name
         return cls(method, data)
@@ -70,8 +69,8 @@ class Repair:
     def _method_for(self, module: nn.Module) -> Literal["reset", "repair", "rescale"]:
         has_statistics = bool(layers_with_statistics(module))
         if self.method == "reset" and not has_statistics:
-            raise OneBasinError(
-                "merge: repair='reset' recomputes running statistics, and this architecture has "
+            raise ArgumentError(
+                "repair='reset' recomputes running statistics, and this architecture has "
                 "none; choose repair='repair' or repair='rescale'"
             )
         return self.method or ("reset" if has_statistics else "repair")

@@ -22,7 +22,7 @@ from onebasin.api._reporter import Reporter
 from onebasin.api.reports import EvaluationReport, SplitReport
 from onebasin.api.results import Summarized
 from onebasin.data.data import Data, SplitName
-from onebasin.errors import OneBasinError, public
+from onebasin.errors import ArgumentError, public
 from onebasin.evaluation.evaluator import Evaluation, evaluator_of
 from onebasin.evaluation.network_evaluations import evaluate_networks
 from onebasin.evaluation.results import save_rows
@@ -131,11 +131,9 @@ def evaluate(
     names = list(named) if named is not None else _names(job)
     check_measurement(data, split)
     if ensemble and len(job.sources) == 1:
-        raise OneBasinError("evaluate: ensemble= has no effect with one network; remove it")
+        raise ArgumentError("ensemble= has no effect with one network; remove it")
     if max_test_examples is not None and split == "train":
-        raise OneBasinError(
-            "evaluate: max_test_examples= has no effect with split='train'; remove it"
-        )
+        raise ArgumentError("max_test_examples= has no effect with split='train'; remove it")
     check_result_files(job.input_files, save=save)
     job = job.load(data)
     assert job.data is not None

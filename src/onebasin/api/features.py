@@ -19,7 +19,7 @@ from onebasin.api._matchers import AUTO
 from onebasin.api._outputs import check_files_in, output_folder
 from onebasin.api._symmetries import verified_symmetry
 from onebasin.api.results import Summarized
-from onebasin.errors import OneBasinError, check_choice, check_whole, public
+from onebasin.errors import ArgumentError, check_choice, check_whole, public
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.merging._moved import LazyPermuted
 from onebasin.symmetry import Permutation
@@ -48,13 +48,12 @@ class _Options:
         check_choice("measure", self.measure, MeasureName)
         check_whole("batch_size", self.batch_size, least=1)
         if self.layers and self.measure == "error-bound":
-            raise OneBasinError(
-                "compare_features: layer= has no effect on measure='error-bound', which uses the "
-                "outputs; remove it"
+            raise ArgumentError(
+                "layer= has no effect on measure='error-bound', which uses the outputs; remove it"
             )
         if self.normalization != "interpolated" and self.measure in OF_ENDS:
-            raise OneBasinError(
-                f"compare_features: normalization= has no effect on measure={self.measure!r}, "
+            raise ArgumentError(
+                f"normalization= has no effect on measure={self.measure!r}, "
                 "which uses only A and B; remove it"
             )
 
@@ -182,14 +181,10 @@ def _check_permutation(job: Job, file: Path | None, align: bool) -> None:
     if file is None:
         return
     if not align:
-        raise OneBasinError(
-            "compare_features: permutation= has no effect with align=False; remove one of them"
-        )
+        raise ArgumentError("permutation= has no effect with align=False; remove one of them")
     given = job.method.given
     if given is not None:
-        raise OneBasinError(
-            f"compare_features: {given} has no effect with permutation=; remove one of them"
-        )
+        raise ArgumentError(f"{given} has no effect with permutation=; remove one of them")
 
 
 def _compared(
@@ -200,9 +195,7 @@ def _compared(
     params = opened.networks.params_list[0], params_b
     tables = _measured(job, opened, params, options)
     if not tables:
-        raise OneBasinError(
-            f"compare_features: the model has no layers for measure= {options.measure}"
-        )
+        raise ArgumentError(f"the model has no layers for measure= {options.measure}")
     files = () if folder is None else tuple(folder / f"{n}.{f}" for n in tables for f in FORMS)
     for path in files:
         tables[path.stem].save(path)

@@ -16,7 +16,7 @@ from onebasin.api._reporter import Reporter
 from onebasin.api._symmetries import SymmetryOptions, VerifiedSymmetry, verified_symmetry
 from onebasin.api.results import Summarized
 from onebasin.checkpoints import check_file_writable
-from onebasin.errors import OneBasinError, check_whole, public
+from onebasin.errors import ArgumentError, check_whole, public
 from onebasin.symmetry import Fixed, Symmetry, Verification
 from onebasin.symmetry.layouts import leaves
 
@@ -112,8 +112,8 @@ def inspect(
     """
     seed = check_whole("seed", seed, least=0, most=MAX_SEED)
     if meta and verify:
-        raise OneBasinError(
-            "inspect: verify= runs the model, which meta= builds without memory; remove one of them"
+        raise ArgumentError(
+            "verify= runs the model, which meta= builds without memory; remove one of them"
         )
     record = None
     if isinstance(model, str) and is_path(model) and not is_named(model):

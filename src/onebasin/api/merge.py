@@ -20,7 +20,7 @@ from onebasin.api._repairs import Repair
 from onebasin.api._reporter import Reporter
 from onebasin.api.reports import Report
 from onebasin.api.results import ComputedNetwork, NetworkResult
-from onebasin.errors import OneBasinError, public
+from onebasin.errors import ArgumentError, public
 from onebasin.evaluation._paths import normalize_weights
 from onebasin.evaluation._repair import RepairResult
 from onebasin.graph._normalization import keeps_spectral_vectors, layers_with_statistics
@@ -242,18 +242,16 @@ def merge(
 
 def _check(job: Job, data: Any, align: bool, repair: str, save_permutation: Any) -> None:
     if len(job.sources) < 2:
-        raise OneBasinError(
-            f"merge: {len(job.sources)} networks given; pass two or more, the reference first"
+        raise ArgumentError(
+            f"{len(job.sources)} networks given; pass two or more, the reference first"
         )
     if align:
         return
     if save_permutation is not None:
-        raise OneBasinError(
-            "merge: save_permutation= has no effect with align=False; remove one of them"
-        )
+        raise ArgumentError("save_permutation= has no effect with align=False; remove one of them")
     if repair == "none" and data is not None:
-        raise OneBasinError(
-            "merge: data= has no effect with align=False and repair='none'; remove one of them"
+        raise ArgumentError(
+            "data= has no effect with align=False and repair='none'; remove one of them"
         )
 
 

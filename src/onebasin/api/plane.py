@@ -17,7 +17,7 @@ from onebasin.api._job import Job, open_with_data
 from onebasin.api._matchers import AUTO
 from onebasin.api._networks import check_distinct, names_of
 from onebasin.api.results import Summarized
-from onebasin.errors import OneBasinError, check_choice, public
+from onebasin.errors import ArgumentError, check_choice, public
 from onebasin.evaluation._plotting import SETTINGS, save_figure
 from onebasin.evaluation.curves import Normalization, Quantity
 from onebasin.evaluation.evaluator import evaluator_of
@@ -178,6 +178,6 @@ def plane(
 
 def _of_three(job: Job) -> Job:
     if len(job.sources) != 3:
-        raise OneBasinError(f"plane: {len(job.sources)} networks given; pass two or three")
+        raise ArgumentError(f"{len(job.sources)} networks given; pass two or three")
     job.reject_matching("with three networks, which are not aligned")
     return replace(job, aligns=False)

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from onebasin._checks import check_model
-from onebasin.errors import OneBasinError, public
+from onebasin.errors import ArgumentError, public
 
 
 class Summarized:
@@ -105,12 +105,13 @@ class NetworkResult(Summarized):
         try:
             module.load_state_dict({name: params[name] for name in params}, strict=False)
         except RuntimeError as error:
-            raise OneBasinError(
-                f"load_into: {type(module).__name__} does not take the tensors "
+            raise ArgumentError(
+                f"{type(module).__name__} does not take the tensors "
                 f"({' '.join(str(error).split())})"
             ) from error
         return module
 
+    @public
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network as the command does: names and dtypes as in the input file.
 

@@ -84,6 +84,7 @@ class Architecture:
     adapt: Callable[[nn.Module, Checkpoint], Checkpoint] = field(default=unchanged, repr=False)
 
 
+@public
 def build_architecture(
     spec: str,
     *,
@@ -224,9 +225,8 @@ def _check_device(device: str) -> None:
     try:
         torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise OneBasinError(
-            f"build_architecture: device is {device!r}; it must be a device of torch, such as "
-            "'cpu', 'cuda' or 'meta'"
+        raise ArgumentError(
+            f"device is {device!r}; it must be a device of torch, such as 'cpu', 'cuda' or 'meta'"
         ) from error
 
 

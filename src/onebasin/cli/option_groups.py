@@ -12,11 +12,14 @@ from dataclasses import fields, is_dataclass
 from inspect import Parameter
 from typing import Any, get_type_hints
 
+from onebasin.errors import public
+
 
 def with_option_groups(command: Callable[..., Any]) -> Callable[..., Any]:
     """Replace each parameter of a command that is an option group by the fields of the group.
 
-    Typer, and so `--help`, shows the options at the position of the group.
+    Typer, and so `--help`, shows the options at the position of the group. Errors about
+    arguments name the command.
 
     Args:
         command: a function with parameters that typer understands, and option groups.
@@ -31,11 +34,13 @@ def with_option_groups(command: Callable[..., Any]) -> Callable[..., Any]:
         else:
             parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
 
+    named = public(command)
+
     @functools.wraps(command)
     def run(**given: Any) -> Any:
         for name, group in groups.items():
             given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
-        return command(**given)
+        return named(**given)
 
     # Typer reads both.
     run.__annotations__ = {field.name: field.annotation for field in parameters}

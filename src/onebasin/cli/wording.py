@@ -70,7 +70,8 @@ def as_options(text: str) -> str:
         "--input is missing; pass a shape, such as --input '2x9<50'"
     """
     text = re.sub(r"^compare_features:", "compare-features:", text)
-    return _ARGUMENT.sub(_option, re.sub(r"^barriers:", "barrier:", text))
+    text = re.sub(r"^compare_features:", "compare-features:", text)
+    return _ARGUMENT.sub(_option, text)
 
 
 def _option(match: re.Match[str]) -> str:

@@ -44,7 +44,7 @@ def to_dataset(data: Data) -> Dataset:
 
 def _arrays(data: Data, split: AnySplit) -> tuple[Examples, Tensor]:
     if not split.has_labels:
-        raise OneBasinError(f"train: {data.name} has no labels; training needs labeled data")
+        raise OneBasinError(f"data: {data.name} has no labels; training needs labeled data")
     inputs = split.inputs if isinstance(split, ArraySplit) else None
     labels = split.labels if isinstance(split, ArraySplit) else None
     if isinstance(inputs, MaskedTokens):
@@ -53,7 +53,7 @@ def _arrays(data: Data, split: AnySplit) -> tuple[Examples, Tensor]:
         inputs, labels = _read(data, split)
     if labels.ndim != 1 or labels.is_floating_point():
         raise OneBasinError(
-            f"train: labels of {data.name} are {labels.dtype} {tuple(labels.shape)}; training "
+            f"data: labels of {data.name} are {labels.dtype} {tuple(labels.shape)}; training "
             "needs one class for each example"
         )
     if isinstance(inputs, Tensor) and inputs.is_floating_point():
@@ -68,13 +68,13 @@ def _read(data: Data, split: AnySplit) -> tuple[Tensor, Tensor]:
     for inputs, labels in split.batches():
         if not isinstance(inputs, Tensor):
             raise OneBasinError(
-                f"train: {data.name} gives several tensors for each example; training takes one"
+                f"data: {data.name} gives several tensors for each example; training takes one"
             )
         parts.append((inputs, torch.as_tensor(labels)))
         size += inputs.nbytes
         if size > MAX_BYTES:
             raise OneBasinError(
-                f"train: {data.name} takes more than {MAX_BYTES >> 30} GB; training needs it in "
+                f"data: {data.name} takes more than {MAX_BYTES >> 30} GB; training needs it in "
                 "memory, so give fewer examples"
             )
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])

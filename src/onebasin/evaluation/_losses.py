@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
-from onebasin.errors import ArgumentError, OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.graph.batches import IGNORE_INDEX
 
 Loss: TypeAlias = str | Callable[[Tensor, Tensor], Tensor]
@@ -55,8 +55,8 @@ def measure_batch(outputs: Shaped[Tensor, " n *each"], labels: Tensor, loss: Los
         total = losses.sum() if losses.ndim else losses * num_examples
         return Part(float(total), wrong, num_examples)
     if classes is None:
-        raise OneBasinError(
-            f"evaluator: outputs are {tuple(outputs.shape)} and labels {tuple(labels.shape)} "
+        raise ArgumentError(
+            f"outputs are {tuple(outputs.shape)} and labels {tuple(labels.shape)} "
             f"{labels.dtype}; cross_entropy needs outputs (n, classes) and integer labels (n,)"
         )
     check_classes(classes, logits.shape[-1])
@@ -103,8 +103,8 @@ def _targets(outputs: Tensor, targets: Tensor) -> Tensor:
     """
     here, there = ([n for n in each.shape[1:] if n != 1] for each in (outputs, targets))
     if here != there or outputs.shape[:1] != targets.shape[:1]:
-        raise OneBasinError(
-            f"evaluator: outputs are {tuple(outputs.shape)} and targets {tuple(targets.shape)}; "
+        raise ArgumentError(
+            f"outputs are {tuple(outputs.shape)} and targets {tuple(targets.shape)}; "
             "mse needs one target for each output"
         )
     return targets.reshape(outputs.shape)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.evaluation._losses import are_classes, check_classes, flat_classes
 from onebasin.evaluation.calibration import Calibration, CalibrationBins
 from onebasin.graph.batches import IGNORE_INDEX
@@ -104,8 +104,8 @@ def classes_of(
     """
     labels = labels.to(outputs[0].device)
     if not are_classes(outputs[0], labels):
-        raise OneBasinError(
-            f"compare_ensembles: outputs are {tuple(outputs[0].shape)} and labels "
+        raise ArgumentError(
+            f"outputs are {tuple(outputs[0].shape)} and labels "
             f"{tuple(labels.shape)} {labels.dtype}; expected (n, classes) and integers (n,)"
         )
     check_classes(labels, outputs[0].shape[-1])

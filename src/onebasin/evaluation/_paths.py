@@ -91,7 +91,7 @@ def point_at(networks: Sequence[Mapping[str, Tensor]], weights: Weights) -> Mapp
 def _mean(name: str, tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     for tensor in tensors[1:]:
         _check_shape(name, tensors[0], tensor)
-    return mean_of(f"parameters: tensor {name!r} of the point", tensors, weights)
+    return mean_of(f"tensor {name!r} of the point", tensors, weights)
 
 
 def mean_of(place: str, tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

@@ -77,7 +77,7 @@ class RepairSite:
 
 
 def _rounded(name: str, repaired: Tensor, own: Tensor) -> Tensor:
-    return round_to(f"repair: tensor {name!r}", repaired, own.dtype)
+    return round_to(f"tensor {name!r}", repaired, own.dtype)
 
 
 def find_repair_sites(graph: Graph) -> tuple[dict[str, RepairSite], dict[str, str]]:

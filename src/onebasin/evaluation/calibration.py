@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from onebasin.errors import OneBasinError, check_whole, public
+from onebasin.errors import ArgumentError, check_whole, public
 from onebasin.evaluation._losses import check_classes
 from onebasin.evaluation._plotting import GRID, SOFT_INK
 from onebasin.evaluation.results import Result, axes_for
@@ -149,7 +149,7 @@ class CalibrationBins:
         """
         counts = [int(count) for count in self._counts.tolist()]
         if not sum(counts):
-            raise OneBasinError("calibrate: the data have no examples; pass at least one")
+            raise ArgumentError("the data have no examples; pass at least one")
 
         def means(sums: Float64[Tensor, " bins"]) -> tuple[float, ...]:
             pairs = zip(sums.tolist(), counts, strict=True)
@@ -182,20 +182,19 @@ def calibrate(probabilities: Tensor, labels: Tensor, *, num_bins: int = 15) -> C
         0.4
     """
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
-        raise OneBasinError(
-            f"calibrate: probabilities are {tuple(probabilities.shape)} and labels "
+        raise ArgumentError(
+            f"probabilities are {tuple(probabilities.shape)} and labels "
             f"{tuple(labels.shape)}; expected (n, classes) and (n,)"
         )
     sums = probabilities.double().sum(1)
     rounding = torch.finfo(probabilities.dtype).eps if probabilities.is_floating_point() else 0.0
     is_near = torch.allclose(sums, torch.ones_like(sums), atol=max(1e-3, rounding))
     if not is_near or (probabilities < 0).any():
-        raise OneBasinError(
-            "calibrate: rows are not probabilities (non-negative with a sum of 1); pass "
-            "logits.softmax(1)"
+        raise ArgumentError(
+            "rows are not probabilities (non-negative with a sum of 1); pass logits.softmax(1)"
         )
     if labels.is_floating_point() or labels.is_complex():
-        raise OneBasinError(f"calibrate: labels are {labels.dtype}; they must be integers")
+        raise ArgumentError(f"labels are {labels.dtype}; they must be integers")
     check_classes(labels, probabilities.shape[1])
     bins = CalibrationBins(num_bins)
     bins.add(probabilities, labels.to(probabilities.device))

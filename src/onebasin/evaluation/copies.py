@@ -12,7 +12,7 @@ from torch import Tensor
 
 from onebasin._checks import checks_arguments
 from onebasin._random import generator_for
-from onebasin.errors import OneBasinError, check_whole
+from onebasin.errors import ArgumentError, check_whole
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -42,9 +42,8 @@ def permuted_copies(
     """
     num_copies = check_whole("num_copies", num_copies, least=1)
     if not symmetry.groups:
-        raise OneBasinError(
-            "permuted_copies: the symmetry has no permutable units; use an architecture with "
-            "hidden units"
+        raise ArgumentError(
+            "the symmetry has no permutable units; use an architecture with hidden units"
         )
     return [
         Permutation.random(symmetry, seed=_seed(seed, i)).apply(params) for i in range(num_copies)

@@ -15,7 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from onebasin.errors import OneBasinError, check_choice, public
+from onebasin.errors import ArgumentError, OneBasinError, check_choice, public
 from onebasin.evaluation._plotting import (
     GRID,
     INK,
@@ -96,9 +96,7 @@ class Curve(Result):
         check_choice("baseline", baseline, BarrierBaseline)
         values = self.losses if quantity == "loss" else self.errors
         if all(map(isnan, values)) and quantity == "error":
-            raise OneBasinError(
-                "barrier: the curve has no errors; evaluate must return (loss, error) pairs"
-            )
+            raise ArgumentError("the curve has no errors; evaluate must return (loss, error) pairs")
         if any(map(isnan, values)):
             return nan
         if baseline == "mean":

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin._checks import check_model, checks_arguments, described
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.evaluation._metrics import EnsembleEntry, accumulators_for, averages_of, classes_of
 from onebasin.evaluation._paths import point_at
 from onebasin.evaluation.evaluator import Evaluator
@@ -141,19 +141,15 @@ def compare_ensembles(
 
 def _check(networks: Mapping[str, Any], others: Mapping[str, Any], evaluate: Evaluator) -> None:
     if len(networks) < 2:
-        raise OneBasinError(f"compare_ensembles: {len(networks)} networks given; pass at least two")
+        raise ArgumentError(f"{len(networks)} networks given; pass at least two")
     if not isinstance(evaluate, Evaluator):
-        raise OneBasinError(
-            f"compare_ensembles: evaluate is {described(evaluate)}; pass an evaluator of the data"
-        )
+        raise ArgumentError(f"evaluate is {described(evaluate)}; pass an evaluator of the data")
     if evaluate.loss != "cross_entropy":
-        raise OneBasinError(
-            f"compare_ensembles: the loss must be 'cross_entropy' (got {evaluate.loss!r}); pass an "
+        raise ArgumentError(
+            f"the loss must be 'cross_entropy' (got {evaluate.loss!r}); pass an "
             "evaluator with that loss"
         )
     names = [*networks, "probabilities", "logits", "weights", *others]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise OneBasinError(
-            f"compare_ensembles: two candidates have the name {twice!r}; use unique names"
-        )
+        raise ArgumentError(f"two candidates have the name {twice!r}; use unique names")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.data.data import Data, SplitName
-from onebasin.errors import OneBasinError, public
+from onebasin.errors import ArgumentError, OneBasinError, public
 from onebasin.evaluation._losses import Loss, Part, measure_batch
 from onebasin.graph.batches import (
     Batches,
@@ -72,6 +72,7 @@ class Evaluator:
     batches: Iterable[Any]
     loss: Loss = "cross_entropy"
 
+    @public
     def __call__(self, model: nn.Module, /) -> Evaluation:
         """Return the evaluation of a model, in evaluation mode; the model is not changed."""
         parts = []
@@ -91,7 +92,7 @@ def summed(parts: Sequence[Part]) -> Evaluation:
     """
     num_examples = sum(part.num_examples for part in parts)
     if not num_examples:
-        raise OneBasinError("evaluator: the data has no examples; pass at least one batch")
+        raise ArgumentError("the data has no examples; pass at least one batch")
     wrong = [part.wrong for part in parts if part.wrong is not None]
     error = sum(wrong) / num_examples if len(wrong) == len(parts) else nan
     return Evaluation(sum(part.loss for part in parts) / num_examples, error, num_examples)
@@ -132,9 +133,7 @@ def evaluator(
         0.3333333333333333
     """
     if not callable(loss) and loss not in ("cross_entropy", "mse"):
-        raise OneBasinError(
-            f"evaluator: unknown loss {loss!r}; use 'cross_entropy', 'mse' or a function"
-        )
+        raise ArgumentError(f"unknown loss {loss!r}; use 'cross_entropy', 'mse' or a function")
     if labels is None:
         return Evaluator(as_reiterable(inputs), loss)
     tensors = torch.as_tensor(inputs), torch.as_tensor(labels)
@@ -158,8 +157,8 @@ def as_evaluation(value: Any) -> Evaluation:
             return Evaluation(float(loss), float(error))
         return Evaluation(float(value))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise OneBasinError(
-            f"interpolate: evaluate returned {type(value).__name__}, expected a loss, a "
+        raise ArgumentError(
+            f"evaluate returned {type(value).__name__}, expected a loss, a "
             "(loss, error) pair or an Evaluation"
         ) from error
 

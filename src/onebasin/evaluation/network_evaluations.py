@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from onebasin._checks import check_names, checks_arguments
 from onebasin.data.data import Data
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.evaluation._losses import Loss, Part, are_classes, measure_batch
 from onebasin.evaluation.baselines import Baseline, ClassCounts
 from onebasin.evaluation.evaluator import Evaluation, Evaluator, evaluator, evaluator_of, summed
@@ -122,7 +122,7 @@ def evaluate_networks(
         0.0
     """
     if not networks:
-        raise OneBasinError("evaluate_networks: networks is empty; pass at least one network")
+        raise ArgumentError("networks is empty; pass at least one network")
     check_names("ensemble", ensemble, networks)
     evaluate_model = _evaluator(data, loss, batch_size)
     if ensemble and callable(evaluate_model.loss):

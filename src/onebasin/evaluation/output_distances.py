@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin._checks import check_names, checks_arguments
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.graph.batches import as_iterable, inputs_of, is_empty, output_of, run_model
 from onebasin.graph.binding import FunctionalModel
 
@@ -68,7 +68,7 @@ def compare_outputs(
     """
     check_names("reference", reference, networks)
     if not reference:
-        raise OneBasinError("compare_outputs: reference is empty; name at least one network")
+        raise ArgumentError("reference is empty; name at least one network")
     bound = {name: FunctionalModel(model, params) for name, params in networks.items()}
     sums = {name: DistanceSums() for name in bound}
     spread = Spread()
@@ -87,7 +87,7 @@ def compare_outputs(
             if progress is not None:
                 progress(number + 1)
     if not spread.count:
-        raise OneBasinError("compare_outputs: the data has no examples; pass at least one batch")
+        raise ArgumentError("the data has no examples; pass at least one batch")
     return {name: each.result(spread) for name, each in sums.items()}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.evaluation._points import Evaluations, evaluate_points
 from onebasin.evaluation.curves import BarrierBaseline, Curve, LineNormalization, Quantity
 from onebasin.evaluation.evaluator import Evaluate
@@ -269,13 +269,13 @@ def _names(
     networks: Sequence[Mapping[str, Tensor]], names: Sequence[str] | None
 ) -> tuple[str, ...]:
     if len(networks) < 2:
-        raise OneBasinError(f"measure_pairs: {len(networks)} networks given; pass at least two")
+        raise ArgumentError(f"{len(networks)} networks given; pass at least two")
     shown = tuple(map(str, range(len(networks)))) if names is None else tuple(names)
     twice = [name for name in shown if shown.count(name) > 1]
     if len(shown) != len(networks) or twice:
         problem = f", {twice[0]!r} more than once," if twice else ""
-        raise OneBasinError(
-            f"measure_pairs: {len(shown)} names{problem} for {len(networks)} networks; pass one "
+        raise ArgumentError(
+            f"{len(shown)} names{problem} for {len(networks)} networks; pass one "
             "unique name for each"
         )
     return shown

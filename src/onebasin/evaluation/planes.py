@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from onebasin._checks import check_model, checks_arguments
-from onebasin.errors import OneBasinError, check_amount, check_choice, check_whole, public
+from onebasin.errors import ArgumentError, check_amount, check_choice, check_whole, public
 from onebasin.evaluation._paths import check_same_names
 from onebasin.evaluation._plotting import INK
 from onebasin.evaluation._points import evaluate_points
@@ -90,14 +90,13 @@ def basis_of(model: nn.Module, networks: Mapping[str, Mapping[str, Tensor]]) -> 
     for name, params in zip(networks, bound, strict=True):
         for tensor, _ in model.named_parameters():
             if not bool(torch.isfinite(params[tensor]).all()):
-                raise OneBasinError(
-                    f"measure_plane: tensor {tensor!r} of {name} contains NaN or inf; pass another "
-                    "network"
+                raise ArgumentError(
+                    f"tensor {tensor!r} of {name} contains NaN or inf; pass another network"
                 )
     across = v_v - u_v * u_v / u_u if u_u else 0.0
     if not across > FLATTEST**2 * v_v:
-        raise OneBasinError(
-            f"measure_plane: {name_a}, {name_b} and {name_c} lie on one line, or two are equal; "
+        raise ArgumentError(
+            f"{name_a}, {name_b} and {name_c} lie on one line, or two are equal; "
             "pass three networks that span a plane"
         )
     return Basis(((0.0, 0.0), (u_u**0.5, 0.0), (u_v / u_u**0.5, across**0.5)))
@@ -211,7 +210,7 @@ class Plane(Result):
         check_choice("quantity", quantity, Quantity)
         values = np.array(self.losses if quantity == "loss" else self.errors)
         if not np.isfinite(values).any():
-            raise OneBasinError(f"plot: the plane has no finite {quantity} to draw")
+            raise ArgumentError(f"the plane has no finite {quantity} to draw")
         ax = axes_for(ax)
         levels = contour_levels(values, quantity)
         # Draw non-finite values above the highest level.
@@ -297,11 +296,11 @@ def measure_plane(
     num_points = check_whole("num_points", num_points, least=2)
     check_amount("margin", margin)
     if len(networks) != 3:
-        raise OneBasinError(f"measure_plane: {len(networks)} networks given; pass three")
+        raise ArgumentError(f"{len(networks)} networks given; pass three")
     check_choice("normalization", normalization, LineNormalization)
     if normalization in ("repair", "rescale"):
-        raise OneBasinError(
-            f"measure_plane: normalization {normalization!r} needs a point between two networks; "
+        raise ArgumentError(
+            f"normalization {normalization!r} needs a point between two networks; "
             "use 'reset' on planes"
         )
     prepare, num_reset = preparation_for(model, normalization, data)

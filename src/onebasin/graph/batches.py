@@ -57,12 +57,12 @@ class Batches:
     def __post_init__(self) -> None:
         """Check that inputs, labels and batch size fit together."""
         if self.labels is not None and len(self.inputs) != len(self.labels):
-            raise OneBasinError(
-                f"batches: {len(self.inputs)} inputs but {len(self.labels)} labels; "
+            raise ArgumentError(
+                f"{len(self.inputs)} inputs but {len(self.labels)} labels; "
                 "there must be one label for each input"
             )
         if self.batch_size < 1:
-            raise OneBasinError(f"batches: batch_size is {self.batch_size}; it must be at least 1")
+            raise ArgumentError(f"batch_size is {self.batch_size}; it must be at least 1")
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -298,8 +298,8 @@ def output_of(output: Any) -> Tensor:
         logits = output[0]
     tensor = output if logits is None else logits
     if not isinstance(tensor, Tensor):
-        raise OneBasinError(
-            f"evaluator: the model returned {type(output).__name__}, expected a tensor, a tuple "
+        raise ArgumentError(
+            f"the model returned {type(output).__name__}, expected a tensor, a tuple "
             "that starts with one, or an object with .logits; pass your own evaluate function"
         )
     return tensor

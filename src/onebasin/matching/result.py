@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, public
 from onebasin.symmetry.permutation import Permutation
 
 
@@ -70,6 +70,7 @@ class ManyMatching:
         networks = len(self.permutations)
         return f"ManyMatching: {networks} networks, {_summary(self)}, {moved} units moved"
 
+    @public
     def apply(self, params_list: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
         """Return the networks aligned to the first; the inputs are not changed.
 
@@ -77,8 +78,8 @@ class ManyMatching:
             params_list: parameters and buffers of the matched networks, in order.
         """
         if len(params_list) != len(self.permutations):
-            raise OneBasinError(
-                f"apply: {len(params_list)} networks for {len(self.permutations)} permutations;"
+            raise ArgumentError(
+                f"{len(params_list)} networks for {len(self.permutations)} permutations;"
                 " pass the networks that were matched"
             )
         moves = zip(self.permutations, params_list, strict=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from onebasin._dtypes import dtype_name, is_inexact
 from onebasin._text import counted
 from onebasin.checkpoints._lazy import TensorInfo, describe
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.evaluation._pruning import apply_common_masks, differing_masks
 
 SCALES = ("{}_scale", "{}_scale_inv", "{}.scale", "{}.scale_weight", "{}.weight_scale")
@@ -91,8 +91,8 @@ def _check_integers(networks: Sequence[Mapping[str, Tensor]], name: str, info: T
     if all(kinds) or entries <= 1 or (not any(kinds) and not _differs(networks, name)):
         return
     whole = describe(networks[kinds.index(False)], name).dtype
-    raise OneBasinError(
-        f"average: tensor {name!r} ({dtype_name(whole)}) differs between the networks, and integers"
+    raise ArgumentError(
+        f"tensor {name!r} ({dtype_name(whole)}) differs between the networks, and integers"
         " cannot be averaged; dequantize the checkpoints, or copy the tensor of one network to all"
     )
 
@@ -107,8 +107,8 @@ def _check_scaled(
     scales = [template.format(each) for each in (name, module) for template in SCALES]
     for scale in scales:
         if scale in infos and _differs(networks, scale):
-            raise OneBasinError(
-                f"average: tensor {name!r} ({dtype_name(infos[name].dtype)}) is scaled by "
+            raise ArgumentError(
+                f"tensor {name!r} ({dtype_name(infos[name].dtype)}) is scaled by "
                 f"{scale!r}, which differs between the networks; dequantize the checkpoints first"
             )
 

@@ -14,7 +14,7 @@ from onebasin._dtypes import all_finite, compute_dtype, is_inexact, round_to
 from onebasin._text import counted
 from onebasin.checkpoints._lazy import LazyMapping, TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
-from onebasin.errors import OneBasinError, OneBasinWarning, public
+from onebasin.errors import ArgumentError, OneBasinWarning, public
 from onebasin.evaluation._paths import check_same_names, mean_of, normalize_weights
 from onebasin.graph._normalization import is_variance
 from onebasin.merging._rules import rules_for
@@ -166,7 +166,7 @@ def average_tensors(
 def warn_of(notes: Sequence[str]) -> None:
     """Issue a warning for each note of an average."""
     for note in notes:
-        warnings.warn(f"average: {note}", OneBasinWarning, stacklevel=3)
+        warnings.warn(note, OneBasinWarning, stacklevel=3)
 
 
 def _check(
@@ -174,18 +174,16 @@ def _check(
 ) -> list[float]:
     """Check that the networks can be averaged, and return weights with a sum of 1."""
     if len(params_list) < 2:
-        raise OneBasinError(
-            f"average: {counted(len(params_list), 'network')} given; pass at least two"
-        )
+        raise ArgumentError(f"{counted(len(params_list), 'network')} given; pass at least two")
     if not params_list[0]:
-        raise OneBasinError("average: params_list[0] has no tensors; pass a state dict with some")
+        raise ArgumentError("params_list[0] has no tensors; pass a state dict with some")
     for params in params_list[1:]:
         check_same_architecture(params_list[0], params)
     return normalize_weights(weights, len(params_list))
 
 
 def _mean(name: str, tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    mean = mean_of(f"average: the mean of tensor {name!r}", tensors, weights)
+    mean = mean_of(f"the mean of tensor {name!r}", tensors, weights)
     if not all_finite(mean):
         _check_finite(name, mean, tensors)
     if min(weights) < 0 and is_variance(name) and mean.is_floating_point():
@@ -204,8 +202,8 @@ def _check_finite(name: str, mean: Tensor, tensors: Sequence[Tensor]) -> None:
     broken = ~torch.isfinite(mean.to(dtype)) & ~same
     for number, tensor in enumerate(wide):
         if bool((broken & ~torch.isfinite(tensor)).any()):
-            raise OneBasinError(
-                f"average: tensor {name!r} of params_list[{number}] has NaN or infinite entries; "
+            raise ArgumentError(
+                f"tensor {name!r} of params_list[{number}] has NaN or infinite entries; "
                 "use a checkpoint from before training diverged"
             )
 
@@ -253,19 +251,16 @@ def average_checkpoints(checkpoints: Iterable[Mapping[str, Tensor]]) -> dict[str
         for name in dtypes:
             mean[name] = _step(name, mean.get(name), checkpoint[name].detach(), count)
     if not count:
-        raise OneBasinError("average_checkpoints: checkpoints is empty; pass at least one")
+        raise ArgumentError("checkpoints is empty; pass at least one")
     return {
-        name: round_to(f"average_checkpoints: the mean of tensor {name!r}", tensor, dtypes[name])
+        name: round_to(f"the mean of tensor {name!r}", tensor, dtypes[name])
         for name, tensor in mean.items()
     }
 
 
 def _iterated(checkpoints: Any) -> Iterable[Any]:
     if isinstance(checkpoints, Mapping | str) or not isinstance(checkpoints, Iterable):
-        raise OneBasinError(
-            f"average_checkpoints: checkpoints is {described(checkpoints)}; pass a list of state "
-            "dicts"
-        )
+        raise ArgumentError(f"checkpoints is {described(checkpoints)}; pass a list of state dicts")
     return checkpoints
 
 
@@ -275,8 +270,8 @@ def _step(name: str, mean: Tensor | None, value: Tensor, count: int) -> Tensor:
     if mean is None:
         return value.to(compute_dtype(value.dtype), copy=True)
     if mean.shape != value.shape:
-        raise OneBasinError(
-            f"average_checkpoints: tensor {name!r} is {tuple(mean.shape)} in the first checkpoint "
+        raise ArgumentError(
+            f"tensor {name!r} is {tuple(mean.shape)} in the first checkpoint "
             f"but {tuple(value.shape)} in number {count}; pass checkpoints of one run"
         )
     return mean.add_(value.to(mean.device, mean.dtype) - mean, alpha=1 / count)

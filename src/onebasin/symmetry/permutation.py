@@ -19,7 +19,7 @@ from torch import Tensor
 from onebasin._checks import check_mapping, check_tensor, checks_arguments
 from onebasin._files import atomic_path, check_regular_file
 from onebasin._random import generator_for
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError, public
 from onebasin.symmetry._apply import IndexApplier, SharedResults
 from onebasin.symmetry._buffer_values import check_buffer_values
 from onebasin.symmetry._display import permutation_text
@@ -112,6 +112,7 @@ class Permutation:
             del tensor  # free this tensor before a lazy mapping loads the next one
         return moved
 
+    @public
     def apply_tensor(self, name: str, tensor: Tensor) -> Tensor:
         """Return one permuted tensor, for callers that process a model tensor by tensor.
 
@@ -123,7 +124,7 @@ class Permutation:
             OneBasinError: when the symmetry has no tensor of this name or shape.
         """
         if name not in self.symmetry.layouts:
-            raise OneBasinError(f"apply: unknown tensor {name!r}; remove it")
+            raise ArgumentError(f"unknown tensor {name!r}; remove it")
         _check_shape(self.symmetry, name, tensor)
         return self._applier.apply_to_tensor(name, tensor)
 
@@ -261,23 +262,23 @@ def _check_tensors(symmetry: Symmetry, params: Mapping[str, Tensor]) -> None:
     check_mapping(params, "params")
     for name in params:
         if name not in symmetry.layouts:
-            raise OneBasinError(f"apply: unknown tensor {name!r}; remove it")
+            raise ArgumentError(f"unknown tensor {name!r}; remove it")
     present = set(params)
     for names in symmetry.tied:
         if present.intersection(names):
             present.update(names)
     for name in symmetry.layouts:
         if name not in present:
-            raise OneBasinError(
-                f"apply: missing tensor {name!r}; pass every parameter and buffer of the model"
+            raise ArgumentError(
+                f"missing tensor {name!r}; pass every parameter and buffer of the model"
             )
-    check_buffer_values("apply: params", symmetry.buffer_values, params)
+    check_buffer_values("params", symmetry.buffer_values, params)
 
 
 def _check_shape(symmetry: Symmetry, name: str, tensor: Tensor) -> None:
     check_tensor(f"tensor {name!r}", tensor)
     if tuple(tensor.shape) != symmetry.shapes[name]:
-        raise OneBasinError(
-            f"apply: wrong shape for tensor {name!r} (got {tuple(tensor.shape)}, expected"
+        raise ArgumentError(
+            f"wrong shape for tensor {name!r} (got {tuple(tensor.shape)}, expected"
             f" {symmetry.shapes[name]}); pass parameters of the same model"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onebasin.errors import OneBasinError, public
+from onebasin.errors import ArgumentError, public
 from onebasin.matching._annealing.evaluated import Energy
 from onebasin.matching._annealing.runs import Schedule
 from onebasin.matching._annealing.state import Move
@@ -50,7 +50,7 @@ def match_pair(
     """
     matcher = find_method(method)
     if matcher.num_networks is None:
-        raise OneBasinError(f"match_pair: method {method!r} takes many networks, not a pair")
+        raise ArgumentError(f"method {method!r} takes many networks, not a pair")
     dataset = data_of(data)
     module = network_of(network, dataset)
     matching = matcher.match(

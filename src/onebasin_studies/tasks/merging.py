@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onebasin.errors import OneBasinError, public
+from onebasin.errors import ArgumentError, public
 from onebasin.evaluation.curves import Normalization
 from onebasin.evaluation.ensembles import compare_ensembles
 from onebasin.evaluation.statistics import reset_statistics
@@ -59,9 +59,7 @@ def merge_networks(
     if method is not None:
         matcher = find_method(method)
         if matcher.num_networks is not None:
-            raise OneBasinError(
-                f"merge_networks: method {method!r} takes a pair; use match_pair, then merge"
-            )
+            raise ArgumentError(f"method {method!r} takes a pair; use match_pair, then merge")
         batches = batches_of(dataset, batch_size=1000)
         checked = check_options(method, options or {})
         symmetry = symmetry_of(module, dataset)

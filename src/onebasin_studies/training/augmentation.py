@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from onebasin._checks import described
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -26,8 +26,8 @@ def check_augment(augment: Any) -> None:
         OneBasinError: if the value is not callable.
     """
     if augment is not None and not callable(augment):
-        raise OneBasinError(
-            f"train: augment is {described(augment)}; pass a function of inputs and a generator, "
+        raise ArgumentError(
+            f"augment is {described(augment)}; pass a function of inputs and a generator, "
             "such as Augmentation()"
         )
 
@@ -47,8 +47,8 @@ def apply_augmentation(augment: Augment, inputs: Tensor, generator: torch.Genera
     outputs: Any = augment(inputs, generator)
     if not isinstance(outputs, Tensor) or outputs.shape != inputs.shape:
         kind = f"{tuple(outputs.shape)}" if isinstance(outputs, Tensor) else described(outputs)
-        raise OneBasinError(
-            f"train: augment returned {kind} for inputs {tuple(inputs.shape)}; return a tensor of "
+        raise ArgumentError(
+            f"augment returned {kind} for inputs {tuple(inputs.shape)}; return a tensor of "
             "the same shape"
         )
     return outputs
@@ -68,8 +68,8 @@ def augment_name(augment: Augment) -> str:
     is_method = inspect.ismethod(augment)
     name = repr(augment) if is_method else getattr(augment, "__qualname__", None) or repr(augment)
     if "<lambda>" in name or "<locals>" in name or re.search(r" at 0x[0-9a-fA-F]+", name):
-        raise OneBasinError(
-            f"train: augment is {name}, which later runs cannot identify; define it with def at "
+        raise ArgumentError(
+            f"augment is {name}, which later runs cannot identify; define it with def at "
             "the top level of a module, or as a frozen dataclass with __call__"
         )
     return name

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from onebasin.errors import OneBasinError, check_amount, check_choice, is_number
+from onebasin.errors import ArgumentError, check_amount, check_choice, is_number, public
 
 OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["constant", "cosine", "steps"]
@@ -65,10 +65,12 @@ class Recipe:
     stop_loss: Number | None = 0.01
     precision: Precision = "auto"
 
+    @public
     def __post_init__(self) -> None:
         """Check every value."""
         _check(vars(self))
 
+    @public
     def replace(self, **options: Any) -> Recipe:
         """Return a recipe with some values replaced.
 
@@ -81,9 +83,7 @@ class Recipe:
         known = [field.name for field in dataclasses.fields(self)]
         unknown = [name for name in options if name not in known]
         if unknown:
-            raise OneBasinError(
-                f"train: unknown option {unknown[0]!r}; a recipe has {', '.join(known)}"
-            )
+            raise ArgumentError(f"unknown option {unknown[0]!r}; a recipe has {', '.join(known)}")
         for name in ("milestones", "betas"):
             if isinstance(options.get(name), list):
                 options[name] = tuple(options[name])
@@ -117,16 +117,16 @@ def _check(values: Mapping[str, Any]) -> None:
 
 def _check_combinations(values: Mapping[str, Any]) -> None:
     if values["milestones"] and values["schedule"] != "steps":
-        raise OneBasinError("train: milestones are given, so the schedule must be 'steps'")
+        raise ArgumentError("milestones are given, so the schedule must be 'steps'")
     if values["schedule"] == "steps" and not values["milestones"]:
-        raise OneBasinError("train: the schedule 'steps' needs milestones, such as (80, 120)")
+        raise ArgumentError("the schedule 'steps' needs milestones, such as (80, 120)")
     if values["optimizer"] != "sgd" and (values["momentum"] or values["nesterov"]):
-        raise OneBasinError(
-            f"train: momentum and nesterov require optimizer 'sgd' (got {values['optimizer']!r}); "
+        raise ArgumentError(
+            f"momentum and nesterov require optimizer 'sgd' (got {values['optimizer']!r}); "
             "remove them or choose 'sgd'"
         )
     if values["nesterov"] and not values["momentum"]:
-        raise OneBasinError("train: nesterov needs momentum, such as momentum=0.9")
+        raise ArgumentError("nesterov needs momentum, such as momentum=0.9")
     if values["epochs"]:
         _check_reached(values["epochs"], values["milestones"], values["warmup_epochs"])
 
@@ -135,13 +135,12 @@ def _check_reached(epochs: int, milestones: tuple[Number, ...], warmup: Number) 
     """Check that the schedule fits into the epochs."""
     if any(milestone >= epochs for milestone in milestones):
         listed = ", ".join(f"{milestone:g}" for milestone in milestones)
-        raise OneBasinError(
-            f"train: milestones are {listed}, but there are {epochs} epochs; all must be below"
+        raise ArgumentError(
+            f"milestones are {listed}, but there are {epochs} epochs; all must be below"
         )
     if warmup > epochs:
-        raise OneBasinError(
-            f"train: warmup_epochs is {warmup:g}, but there are {epochs} epochs; it must not "
-            "be larger"
+        raise ArgumentError(
+            f"warmup_epochs is {warmup:g}, but there are {epochs} epochs; it must not be larger"
         )
 
 
@@ -149,8 +148,8 @@ def _is_share(value: Any) -> bool:
     return is_number(value) and 0 <= value < 1
 
 
-def _wrong(name: str, value: object, expected: str) -> OneBasinError:
-    return OneBasinError(f"train: {name} is {value!r}; it must be {expected}")
+def _wrong(name: str, value: object, expected: str) -> ArgumentError:
+    return ArgumentError(f"{name} is {value!r}; it must be {expected}")
 
 
 def learning_rate_at(recipe: Recipe, step: int, steps_per_epoch: int) -> float:

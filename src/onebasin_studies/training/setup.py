@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from onebasin.data.dataset import Dataset
 from onebasin.data.examples import Examples, Pixels
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import ArgumentError, check_choice
 from onebasin.graph.batches import device_of
 from onebasin_studies.training.augmentation import Augment, augment_name
 from onebasin_studies.training.batch_loader import on_device
@@ -152,8 +152,8 @@ def _device(device: torch.device | str | None, module: nn.Module) -> torch.devic
         where = torch.device(device)
         torch.empty(0, device=where)
     except (RuntimeError, AssertionError, TypeError) as error:
-        raise OneBasinError(
-            f"train: device {str(device)!r} is not available ({type(error).__name__}); choose "
+        raise ArgumentError(
+            f"device {str(device)!r} is not available ({type(error).__name__}); choose "
             "another, such as cpu"
         ) from error
     return where

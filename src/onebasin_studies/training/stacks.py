@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from onebasin._checks import described
 from onebasin._random import seeded
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 
 Network = nn.Module | Callable[[], nn.Module]
 """An architecture: a module to reinitialize, or a function that builds one."""
@@ -43,8 +43,8 @@ def initialized(network: Network, seed: int) -> nn.Module:
             if callable(reset):
                 reset()
             elif next(module.parameters(recurse=False), None) is not None:
-                raise OneBasinError(
-                    f"train: module {name or type(module).__name__!r} has parameters but no "
+                raise ArgumentError(
+                    f"module {name or type(module).__name__!r} has parameters but no "
                     "reset_parameters(); define one, or pass a function that builds the network"
                 )
     return fresh
@@ -52,15 +52,14 @@ def initialized(network: Network, seed: int) -> nn.Module:
 
 def _built(network: Any) -> nn.Module:
     if not callable(network):
-        raise OneBasinError(
-            f"train: network is {described(network)}; pass a module or a function that builds "
+        raise ArgumentError(
+            f"network is {described(network)}; pass a module or a function that builds "
             "one, such as MLP(width=16)"
         )
     module: Any = network()
     if not isinstance(module, nn.Module):
-        raise OneBasinError(
-            f"train: the network function returned {described(module)}; it must return a "
-            "torch.nn.Module"
+        raise ArgumentError(
+            f"the network function returned {described(module)}; it must return a torch.nn.Module"
         )
     return module
 

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from onebasin._random import check_seed, forked, generator_for, seeded
 from onebasin.data._fitting import check_fits
 from onebasin.data.dataset import Dataset
-from onebasin.errors import OneBasinError, check_amount, check_whole, public
+from onebasin.errors import ArgumentError, OneBasinError, check_amount, check_whole, public
 from onebasin.evaluation._paths import Weights, point_at
 from onebasin.evaluation.results import Result, axes_for
 from onebasin.evaluation.statistics import reset_statistics
@@ -196,9 +196,7 @@ def _check(num_corners: Any, epochs: Any, batch_size: Any) -> int:
 def _check_data(model: nn.Module, data: Dataset, batch_size: int) -> bool:
     """Check that the model fits the data; return whether it accepts a single example."""
     if not len(data.train_labels):
-        raise OneBasinError(
-            f"train_subspace: {data.name} has no training examples; choose other data"
-        )
+        raise ArgumentError(f"{data.name} has no training examples; choose other data")
     examples = data.train_examples[:2].to(device_of(model))
     with forked():
         check_fits(

@@ -16,7 +16,14 @@ from onebasin._checks import described
 from onebasin._random import check_seed, check_seeds
 from onebasin._text import counted
 from onebasin.data.dataset import Dataset
-from onebasin.errors import OneBasinError, check_amount, check_whole, is_whole, public
+from onebasin.errors import (
+    ArgumentError,
+    OneBasinError,
+    check_amount,
+    check_whole,
+    is_whole,
+    public,
+)
 from onebasin_studies.training.augmentation import Augment, augment_name, check_augment
 from onebasin_studies.training.engines import EngineName
 from onebasin_studies.training.folder import Folder, group_name
@@ -111,11 +118,11 @@ def train(
         check_whole("group_size", group_size, least=1)
     check_augment(augment)
     if not isinstance(data, Dataset):
-        raise OneBasinError(
-            f"train: data is {described(data)}; pass a Dataset, such as load_digits() returns"
+        raise ArgumentError(
+            f"data is {described(data)}; pass a Dataset, such as load_digits() returns"
         )
     if not len(data.train_labels):
-        raise OneBasinError(f"train: {data.name} has no training examples; choose other data")
+        raise ArgumentError(f"{data.name} has no training examples; choose other data")
     kept = epochs_to_save(save_epochs, recipe.epochs, spawn_epoch)
     _check_folder(checkpoints, kept, augment)
     setup = build_setup(
@@ -146,8 +153,8 @@ def train(
 def _recipe(recipe: Any, options: dict[str, Any]) -> Recipe:
     recipe = Recipe() if recipe is None else recipe
     if not isinstance(recipe, Recipe):
-        raise OneBasinError(
-            f"train: recipe is a {type(recipe).__name__}; pass a Recipe, or its values by name, "
+        raise ArgumentError(
+            f"recipe is a {type(recipe).__name__}; pass a Recipe, or its values by name, "
             "such as epochs=10"
         )
     return recipe.replace(**options)
@@ -167,8 +174,8 @@ def checked_spawn_epoch(given: Any, epochs: int) -> int | None:
         return None
     if is_whole(given) and 1 <= given < epochs:
         return int(given)
-    raise OneBasinError(
-        f"train: spawn_epoch is {given!r}, but there are {epochs} epochs; it must be a whole "
+    raise ArgumentError(
+        f"spawn_epoch is {given!r}, but there are {epochs} epochs; it must be a whole "
         "number, at least 1 and less than the number of epochs"
     )
 
@@ -177,12 +184,12 @@ def _check_folder(checkpoints: Any, kept: frozenset[int], augment: Augment | Non
     """Check the arguments that depend on `checkpoints`."""
     if checkpoints is None:
         if kept:
-            raise OneBasinError(
-                "train: save_epochs requires a folder for the networks; pass checkpoints=DIR"
+            raise ArgumentError(
+                "save_epochs requires a folder for the networks; pass checkpoints=DIR"
             )
         return
     if not os.fspath(checkpoints):
-        raise OneBasinError("train: checkpoints is empty; name a folder, '.' for the working one")
+        raise ArgumentError("checkpoints is empty; name a folder, '.' for the working one")
     if augment is not None:
         augment_name(augment)
 
@@ -204,13 +211,13 @@ def epochs_to_save(keep: Any, epochs: int, spawn_epoch: int | None = None) -> fr
     are_several = isinstance(keep, Iterable) and not isinstance(keep, str)
     given: list[Any] = list(keep) if are_several else []
     if not are_several or not all(is_whole(epoch) and 1 <= epoch <= epochs for epoch in given):
-        raise OneBasinError(
-            f"train: save_epochs is {keep!r}; it must be 'all' or epochs from 1 to {epochs}"
+        raise ArgumentError(
+            f"save_epochs is {keep!r}; it must be 'all' or epochs from 1 to {epochs}"
         )
     early = sorted(int(epoch) for epoch in given if epoch < first)
     if early:
-        raise OneBasinError(
-            f"train: save_epochs has {early[0]}, but up to spawn_epoch {spawn_epoch} there is only "
+        raise ArgumentError(
+            f"save_epochs has {early[0]}, but up to spawn_epoch {spawn_epoch} there is only "
             f"the trunk, which is not saved; pass epochs from {first} on, or 'all'"
         )
     return frozenset(int(epoch) for epoch in given)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
-from onebasin.errors import ArgumentError, OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.evaluation.features._comparison import COSINE, DISTANCE, compare, lerp
 from onebasin.evaluation.features._moments import Sums
 from onebasin.evaluation.features._probe import (
@@ -110,8 +110,8 @@ class AdditivityMetric(FeatureMetric):
         self.operators = ELEMENTWISE if "all" in operators else frozenset(operators)
         self.is_optional = is_optional
         for operator in self.operators - ELEMENTWISE:
-            raise OneBasinError(
-                f"measure_additivity: operator {operator!r} is not an elementwise function; use "
+            raise ArgumentError(
+                f"operator {operator!r} is not an elementwise function; use "
                 f"one of {', '.join(sorted(ELEMENTWISE))} or 'all'"
             )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
-from onebasin.errors import OneBasinError, check_choice, public
+from onebasin.errors import ArgumentError, check_choice, public
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.evaluator import Evaluation, Evaluator, Loss
 from onebasin.evaluation.features._comparison import lerp
@@ -160,7 +160,7 @@ class _MixedNetworks:
         """Return the loss and error of the averaged outputs, after one pass over the data."""
         probe.features.run(probe.path.params[:2], self._make_hook, finish=self._finish)
         if not self.num:
-            raise OneBasinError("interpolate_features: the data has no labeled examples; pass some")
+            raise ArgumentError("the data has no labeled examples; pass some")
         return Evaluation(self.total / self.num, self.wrong / self.num, self.num)
 
     def _make_hook(self, context: BatchContext) -> MultiForwardHook:

@@ -23,7 +23,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.symmetry._inference.aliasing import (
     needs_functionalization,
     replace_evaluation_dropout,
@@ -107,7 +107,7 @@ def export_model(
                 if failure is None
                 else _locate_failure(model, failure)
             )
-            raise OneBasinError(text) from cause
+            raise ArgumentError(text) from cause
     exported = _describe(program)
     _reject_unknown_sizes(model, exported)
     return exported
@@ -205,8 +205,8 @@ def _reject_unknown_sizes(model: nn.Module, exported: Exported) -> None:
         for value in pytree.tree_leaves(node.meta.get("val")):
             sizes = value.shape if isinstance(value, Tensor) else ()
             if not all(isinstance(size, int) for size in sizes):
-                raise OneBasinError(
-                    f"infer_symmetry: {type(model).__name__} creates a tensor of data-dependent "
+                raise ArgumentError(
+                    f"{type(model).__name__} creates a tensor of data-dependent "
                     f"size (got {node.target} at {location_of(node) or 'an unknown location'}); "
                     "compute the size from shapes only, or pass a hand-written symmetry"
                 )
@@ -297,7 +297,7 @@ def _failure(
 def _locate_failure(model: nn.Module, error: Exception) -> str:
     """Return a one-line message for a failure of the model itself, with its location."""
     return (
-        f"infer_symmetry: {type(model).__name__} failed on the example inputs"
+        f"{type(model).__name__} failed on the example inputs"
         f"{_place_in(error)} (got {_reason(error)}); pass inputs that it accepts, or fix the model"
     )
 
@@ -305,7 +305,7 @@ def _locate_failure(model: nn.Module, error: Exception) -> str:
 def _explain(model: nn.Module, error: BaseException) -> str:
     """Return a one-line message for a model that torch.export does not support."""
     return (
-        f"infer_symmetry: torch.export does not support {type(model).__name__}{_place_in(error)} "
+        f"torch.export does not support {type(model).__name__}{_place_in(error)} "
         f"(got {_reason(error)}); make its control flow independent of the data, or pass a "
         "hand-written symmetry"
     )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from onebasin._checks import check_model, model_inputs
 from onebasin._random import random_state_kept
-from onebasin.errors import OneBasinError, public
+from onebasin.errors import ArgumentError, OneBasinError, public
 from onebasin.symmetry._inference.atoms import Dims
 from onebasin.symmetry._inference.build import build_symmetry, unsupported_in_training
 from onebasin.symmetry._inference.calls import Value
@@ -133,9 +133,8 @@ class _Inference:
         args, kwargs = model_inputs(model, example_args, example_kwargs)
         self.state = model_state(model)
         if not self.state.tensors:
-            raise OneBasinError(
-                f"infer_symmetry: {type(model).__name__} has no parameters; pass a model with"
-                " parameters"
+            raise ArgumentError(
+                f"{type(model).__name__} has no parameters; pass a model with parameters"
             )
         self.exported, args, kwargs = _export(model, args, kwargs, outputs, doubles)
         self.aliases = tied_names(self.state.tensors)

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map_only
 
 from onebasin._checks import named_tensors
 from onebasin._random import cuda_devices, generator_for
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.symmetry._modules import model_state, select_outputs
 from onebasin.symmetry._verification.precision import OnePrecision, PlainPrecision
 from onebasin.symmetry._verification.randomize import (
@@ -69,8 +69,8 @@ class Probe:
         for name in symmetry.layouts:
             first = self._names.setdefault(id(self._tensors[name]), name)
             if symmetry.blocks[first] != symmetry.blocks[name]:
-                raise OneBasinError(
-                    f"verify: tied tensors {first!r} and {name!r} differ in layout; give both the"
+                raise ArgumentError(
+                    f"tied tensors {first!r} and {name!r} differ in layout; give both the"
                     " same layout"
                 )
         self.num_entries = sum(self._tensors[name].numel() for name in self._names.values())
@@ -260,7 +260,7 @@ class Probe:
                 if backward is not None:
                     backward(selected)
         except Exception as error:
-            raise OneBasinError(self._explain(error, precision)) from error
+            raise ArgumentError(self._explain(error, precision)) from error
         return precision.convert([tensor.detach() for tensor in selected]), used
 
     def _own_input(self, tensor: Tensor) -> Tensor:
@@ -285,11 +285,11 @@ class Probe:
         reason = " ".join(str(error).split())[:300]
         if is_out_of_memory(error):
             return (
-                f"verify: not enough memory to run {name} in {width}; use smaller example inputs,"
+                f"not enough memory to run {name} in {width}; use smaller example inputs,"
                 " or skip the verification (verify=False)"
             )
         return (
-            f"verify: {name} failed in {width} on the example inputs"
+            f"{name} failed in {width} on the example inputs"
             f" (got {type(error).__name__}: {reason}); pass inputs that it accepts"
         )
 
@@ -335,15 +335,15 @@ def check_model(symmetry: Symmetry, tensors: Mapping[str, Tensor]) -> None:
     """
     for name, shape in symmetry.shapes.items():
         if name not in tensors:
-            raise OneBasinError(
-                f"verify: the model has no tensor {name!r}; pass the model whose symmetry it is"
+            raise ArgumentError(
+                f"the model has no tensor {name!r}; pass the model whose symmetry it is"
             )
         if tuple(tensors[name].shape) != shape:
-            raise OneBasinError(
-                f"verify: wrong shape for tensor {name!r} (got {tuple(tensors[name].shape)} in the"
+            raise ArgumentError(
+                f"wrong shape for tensor {name!r} (got {tuple(tensors[name].shape)} in the"
                 f" model, {shape} in the symmetry); pass the model whose symmetry it is"
             )
         if tensors[name].is_meta:
-            raise OneBasinError(
-                f"verify: tensor {name!r} is on the meta device; build the model with real weights"
+            raise ArgumentError(
+                f"tensor {name!r} is on the meta device; build the model with real weights"
             )

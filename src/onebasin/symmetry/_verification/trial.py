@@ -9,7 +9,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.symmetry._verification.probe import Probe, is_out_of_memory
 from onebasin.symmetry._verification.randomize import restrict_permutation
 from onebasin.symmetry.permutation import Permutation
@@ -208,8 +208,8 @@ class Trial:
 
     def _check_repeatable(self) -> None:
         if max(self.errors(self._identity), default=0.0) > self._max_tolerance:
-            raise OneBasinError(
-                "verify: the model is not deterministic in evaluation mode; remove random"
+            raise ArgumentError(
+                "the model is not deterministic in evaluation mode; remove random"
                 " operations from its forward pass"
             )
 
@@ -255,7 +255,7 @@ def further_trial(probe: Probe, symmetry: Symmetry, place: str, first: Trial) ->
     """
     reference = probe.run(probe.permuted(Permutation.identity(symmetry)))
     if not reference or any(bool(x.isnan().any()) for x in reference):
-        raise OneBasinError(f"verify: the model returns NaN or nothing {place}; pass other inputs")
+        raise ArgumentError(f"the model returns NaN or nothing {place}; pass other inputs")
     sizes = [typical_size(x) if x.is_floating_point() else 0.0 for x in first.reference]
     return Trial(probe, reference, place, sizes if len(sizes) == len(reference) else ())
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin._checks import check_model, described, model_inputs
-from onebasin.errors import OneBasinError, public
+from onebasin.errors import ArgumentError, OneBasinError, public
 from onebasin.symmetry._display import verification_text
 from onebasin.symmetry._inference.graphs import inputs_at_branches
 from onebasin.symmetry._verification.controls import Control, control_groups
@@ -329,14 +329,14 @@ class _Verification:
 def _examples_of(model: nn.Module, other_inputs: Sequence[Any]) -> list[Example]:
     """Return the caller's further inputs as examples."""
     if not isinstance(other_inputs, list | tuple):
-        raise OneBasinError(
-            f"verify: other_inputs is {described(other_inputs)}; pass a list of pairs of positional"
+        raise ArgumentError(
+            f"other_inputs is {described(other_inputs)}; pass a list of pairs of positional"
             " and keyword inputs"
         )
     for i, inputs in enumerate(other_inputs):
         if not isinstance(inputs, list | tuple) or len(inputs) != 2 or not _is_mapping(inputs[1]):
-            raise OneBasinError(
-                f"verify: other_inputs[{i}] is {described(inputs)}; pass pairs of"
+            raise ArgumentError(
+                f"other_inputs[{i}] is {described(inputs)}; pass pairs of"
                 " positional and keyword inputs such as ((x,), {})"
             )
     return [Example(*model_inputs(model, *inputs)) for inputs in other_inputs]
@@ -370,9 +370,9 @@ def _precisions(probe: Probe) -> Iterator[Probe]:
 
 def _checked(reference: list[Tensor]) -> list[Tensor]:
     if not reference:
-        raise OneBasinError("verify: the model returns no selected tensor; pass outputs=")
+        raise ArgumentError("the model returns no selected tensor; pass outputs=")
     if any(bool(tensor.isnan().any()) for tensor in reference):
-        raise OneBasinError(
-            "verify: the model returns NaN on the example inputs in float64; pass other inputs"
+        raise ArgumentError(
+            "the model returns NaN on the example inputs in float64; pass other inputs"
         )
     return reference

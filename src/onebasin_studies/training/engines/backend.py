@@ -13,7 +13,7 @@ from onebasin._random import forked
 from onebasin._text import one_line
 from onebasin.data._fitting import check_fits
 from onebasin.data.dataset import Dataset
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin_studies.training.engines.engine import Engine, EngineName
 from onebasin_studies.training.engines.functional import LoopEngine, VmapEngine
 from onebasin_studies.training.engines.noise import Noise, Record
@@ -90,7 +90,7 @@ def choose_backend(
     stack = Stack.of([model, model], device)
     if failure := _vmap_failure(model, stack, examples, labels, draws, is_half):
         if engine == "vmap":
-            raise OneBasinError(f"train: engine 'vmap' does not support this network: {failure}")
+            raise ArgumentError(f"engine 'vmap' does not support this network: {failure}")
         reason = f"vmap does not support it: {failure}"
         return Backend("loop", reason, draws=draws, is_half=is_half)
     return Backend("vmap", "vmap supports it", draws=draws, is_half=is_half)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 
 aten = torch.ops.aten
 _FILLS: dict[Any, Callable[..., Tensor]] = {
@@ -54,8 +54,8 @@ class Noise(TorchDispatchMode):
             return self._fill(_FILLS[packet], self._empty(packet, args, kwargs))
         if any(argument.name == "generator" for argument in func._schema.arguments):
             return self._call(func, args, kwargs)
-        raise OneBasinError(
-            f"train: the network calls {func}, which cannot draw separate random numbers for each "
+        raise ArgumentError(
+            f"the network calls {func}, which cannot draw separate random numbers for each "
             "network; use torch.nn.functional.dropout or an operator with a generator argument"
         )
 
