@@ -179,7 +179,7 @@ def test_output_without_a_tensor_is_rejected():
 def test_labels_outside_of_the_classes_are_rejected(label):
     inputs, labels = examples(4)
     labels[2], labels[3] = label, -100
-    text = rf"^labels are {min(0, label)} to \d, but there are 3 classes; .* 0 to 2, or"
+    text = rf"^Evaluator: labels are {min(0, label)} to \d, but there are 3 classes; .* 0 to 2, or"
     labels[0] = 0
     with pytest.raises(OneBasinError, match=text):
         evaluator(inputs, labels)(mlp(0))
