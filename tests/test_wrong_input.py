@@ -186,7 +186,7 @@ CASES = {
     "repair(net, a, [a, a], data, weights=[1])": "repair: 1 weight (1) for 2 networks; pass one f",
     "repair(net, a, [a], data, method='x')": "repair: method is 'x'; it must be 'reset' or 'repair",
     "permuted_copies(symmetry, a, 1.5)": "permuted_copies: num_copies is 1.5; it must be a whole",
-    "permuted_copies(symmetry, short, 1)": "permuted_copies: missing tensor '0.weight'; pass every param",
+    "permuted_copies(symmetry, short, 1)": "permuted_copies: missing tensor '0.weight'; pass e",
     "measure_llfc(net, a, a, data, alphas=0.5)": "measure_llfc: alphas is 0.5; pass a list, such a",
     "measure_llfc(net, a, a, data, alphas=[2])": "measure_llfc: alpha is 2; it must be between 0 a",
     "measure_llfc(net, a, a, data, layers=[3])": "measure_llfc: layer 3 is not a name; pass a stri",
