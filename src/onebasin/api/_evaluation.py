@@ -49,6 +49,29 @@ def check_measurement(
     check_whole("num_points", num_points, least=2)
 
 
+@dataclass(frozen=True)
+class CurveOptions:
+    """Options of curves between networks, as arguments of `barrier` and `barriers`.
+
+    Args:
+        split: split of the data.
+        num_points: points of each curve.
+        normalization: statistics between the networks.
+        baseline: baseline of the barrier.
+    """
+
+    split: Split
+    num_points: int
+    normalization: LineNormalization
+    baseline: BarrierBaseline
+
+    def check(self, data: Any) -> None:
+        """Check the options and the data; see `check_measurement`."""
+        check_measurement(
+            data, self.split, self.normalization, self.num_points, baseline=self.baseline
+        )
+
+
 def check_result_files(inputs: Sequence[Path], *, plot: Any = None, save: Any = None) -> None:
     """Check that a picture and a table can be written.
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,46 @@ from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.evaluator import Evaluator, evaluator_of
 
 MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Arguments of a public function about the architecture and its networks; see `align`.
+
+    Args:
+        arch_args: arguments of a named architecture.
+        example_inputs: the inputs of one call of the module.
+        key: key of the state dict in a file, one or one for each network.
+        seed: random seed of the search and the verification.
+        progress: whether to show progress bars.
+    """
+
+    arch_args: Mapping[str, Any] | Iterable[str] | None
+    example_inputs: Any
+    key: str | Sequence[str] | None
+    seed: int
+    progress: bool
+
+
+@dataclass(frozen=True)
+class MatchingOptions:
+    """Arguments of a public function about the matching; see `align`.
+
+    Args:
+        method: name of the matching method.
+        options: options of the method by name, or None.
+        init: name of the method whose permutation initializes the search.
+        symmetry: a `Symmetry` or the path of its JSON file, instead of inference.
+        verify: whether to verify the symmetry.
+        keywords: options of the method that were passed as keywords.
+    """
+
+    method: str = AUTO
+    options: Mapping[str, Any] | None = None
+    init: str | None = None
+    symmetry: Any = None
+    verify: bool = True
+    keywords: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,52 +113,52 @@ class Job:
         cls,
         model: Any,
         networks: Any,
+        data: Any,
+        options: NetworkOptions,
+        matching: MatchingOptions,
         *,
-        data: Any = None,
-        arch_args: Mapping[str, Any] | Iterable[str] | None = None,
-        example_inputs: Any = None,
-        keys: str | Sequence[str] | None = None,
-        align: bool = True,
-        method: str = AUTO,
-        method_options: Mapping[str, Any] | None = None,
-        init: str | None = None,
-        symmetry: Any = None,
-        verify: bool = True,
-        seed: int = 0,
-        progress: bool = False,
+        aligns: bool = True,
     ) -> Job:
         """Return a job with checked arguments; nothing is loaded yet.
+
+        Args:
+            model: the argument `model` of the public function.
+            networks: the networks, the reference first; a mapping names them in errors.
+            data: the argument `data` of the public function.
+            options: arguments about the architecture and its networks.
+            matching: arguments about the matching.
+            aligns: whether the networks are matched.
 
         Raises:
             OneBasinError: an argument is invalid, or has no effect without alignment.
         """
-        seed = check_whole("seed", seed, least=0, most=MAX_SEED)
-        sources = sources_of(networks, keys)
+        seed = check_whole("seed", options.seed, least=0, most=MAX_SEED)
+        sources = sources_of(networks, options.key)
         record = shared_record([each.path for each in sources if each.path is not None])
         architecture = architecture_of(
             model,
-            arch_args=arch_args,
-            example_inputs=example_inputs,
+            arch_args=options.arch_args,
+            example_inputs=options.example_inputs,
             seed=seed,
             record=None if record is None else _of_model(record, model),
         )
-        options = joined_options(method_options, {})
-        chosen = MethodOptions(checked_name(method), options, init, seed)
+        method = checked_name(matching.method)
+        method_options = joined_options(matching.options, matching.keywords)
+        named = DataSource(data) if isinstance(data, str) else data
         job = cls(
             architecture,
             sources,
-            Reporter(progress),
-            SymmetryOptions.of(symmetry, verify, seed),
-            chosen,
-            align,
+            Reporter(options.progress),
+            SymmetryOptions.of(matching.symmetry, matching.verify, seed),
+            MethodOptions(method, method_options, matching.init, seed),
+            aligns,
+            data_files=named.files if isinstance(named, DataSource) else (),
+            keys=(options.key,) if isinstance(options.key, str) else tuple(options.key or ()),
+            names_data=isinstance(named, DataSource),
         )
-        if not align:
+        if not aligns:
             job.reject_matching("with align=False")
-        given = (keys,) if isinstance(keys, str) else tuple(keys or ())
-        named = DataSource(data) if isinstance(data, str) else data
-        files = named.files if isinstance(named, DataSource) else ()
-        names_data = isinstance(named, DataSource)
-        return replace(job, data_files=files, keys=given, names_data=names_data)
+        return job
 
     def reject_matching(self, reason: str) -> None:
         """Raise an error if options of the matching were given.

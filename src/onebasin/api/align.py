@@ -10,8 +10,8 @@ from typing import Any
 from onebasin.api._alignment import Matched, match_networks
 from onebasin.api._data import note_normalization
 from onebasin.api._evaluation import EvaluationOptions, note_changed_function
-from onebasin.api._job import Job
-from onebasin.api._matchers import AUTO, Matcher, joined_options
+from onebasin.api._job import Job, MatchingOptions, NetworkOptions
+from onebasin.api._matchers import AUTO, Matcher
 from onebasin.api._networks import ALIGNED, UNALIGNED, Networks, check_distinct
 from onebasin.api._outputs import check_outputs, finished, metadata_of, save_permutations
 from onebasin.api.reports import Report
@@ -146,17 +146,9 @@ def align(
     job = Job.of(
         model,
         {"a": a, "b": b},
-        data=data,
-        arch_args=arch_args,
-        example_inputs=example_inputs,
-        keys=key,
-        method=method,
-        method_options=joined_options(method_options, options),
-        init=init,
-        symmetry=symmetry,
-        verify=verify,
-        seed=seed,
-        progress=progress,
+        data,
+        NetworkOptions(arch_args, example_inputs, key, seed, progress),
+        MatchingOptions(method, method_options, init, symmetry, verify, options),
     )
     check_outputs(job, output, save_permutation, like=1)
     evaluation = EvaluationOptions(evaluate, max_test_examples)

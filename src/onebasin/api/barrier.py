@@ -12,8 +12,8 @@ from torch import Tensor
 
 from onebasin._text import columns
 from onebasin.api._alignment import Matched, match_networks, matched_to_json
-from onebasin.api._evaluation import check_measurement, check_result_files, report_of_curves
-from onebasin.api._job import Job, Opened, open_with_data
+from onebasin.api._evaluation import CurveOptions, check_result_files, report_of_curves
+from onebasin.api._job import Job, MatchingOptions, NetworkOptions, Opened, open_with_data
 from onebasin.api._matchers import AUTO
 from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized
@@ -210,59 +210,55 @@ def barrier(
     job = Job.of(
         model,
         {"a": a, "b": b},
-        data=data,
-        arch_args=arch_args,
-        example_inputs=example_inputs,
-        keys=key,
-        align=align,
-        method=method,
-        method_options=method_options,
-        init=init,
-        symmetry=symmetry,
-        verify=verify,
-        seed=seed,
-        progress=progress,
+        data,
+        NetworkOptions(arch_args, example_inputs, key, seed, progress),
+        MatchingOptions(method, method_options, init, symmetry, verify),
+        aligns=align,
     )
-    check_measurement(data, split, normalization, num_points, baseline=baseline)
+    options = CurveOptions(split, num_points, normalization, baseline)
+    options.check(data)
     check_result_files(job.input_files, plot=plot, save=save)
     with open_with_data(job, data, normalization=normalization, split=split) as opened:
-        networks = opened.networks
-        matched = None
-        ends: dict[str, Mapping[str, Tensor]] = {"naive": networks.params_list[1]}
-        if align and networks.duplicates is None:
-            matched = match_networks(networks, job.symmetry, opened.matcher, job.reporter)
-            ends["aligned"] = matched.apply(networks.params_list)[1]
-        evaluators = opened.evaluators(split)
-        curves = {
-            state: _measured(job, opened, params_b, evaluators, num_points, normalization, state)
-            for state, params_b in ends.items()
-        }
-        report = report_of_curves(curves, evaluators, opened.data)
-    if networks.duplicates is not None:
+        result = _measure(job, opened, options)
+    if opened.networks.duplicates is not None:
         job.reporter.note("A and B hold the same tensors")
-    report.note_weaknesses(["A", "B"], job.reporter)
-    result = Barrier(
-        curves,
-        report,
-        baseline,
-        opened.data.name,
-        opened.data.normalization,
-        matched,
-        networks.has_statistics,
-    )
+    result.evaluation.note_weaknesses(["A", "B"], job.reporter)
     for path in (plot, save):
         if path is not None:
             result.save(path)
     return result
 
 
-def _measured(
+def _measure(job: Job, opened: Opened, options: CurveOptions) -> Barrier:
+    """Measure the curves from A to B, and to B aligned to A if the job aligns."""
+    networks = opened.networks
+    matched = None
+    ends: dict[str, Mapping[str, Tensor]] = {"naive": networks.params_list[1]}
+    if job.aligns and networks.duplicates is None:
+        matched = match_networks(networks, job.symmetry, opened.matcher, job.reporter)
+        ends["aligned"] = matched.apply(networks.params_list)[1]
+    evaluators = opened.evaluators(options.split)
+    curves = {
+        state: _curves(job, opened, params_b, evaluators, options, state)
+        for state, params_b in ends.items()
+    }
+    return Barrier(
+        curves,
+        report_of_curves(curves, evaluators, opened.data),
+        options.baseline,
+        opened.data.name,
+        opened.data.normalization,
+        matched,
+        networks.has_statistics,
+    )
+
+
+def _curves(
     job: Job,
     opened: Opened,
     params_b: Mapping[str, Tensor],
     evaluators: Mapping[str, Evaluator],
-    num_points: int,
-    normalization: LineNormalization,
+    options: CurveOptions,
     state: str,
 ) -> dict[str, Curve]:
     """Return the curves between A and a network by split."""
@@ -273,8 +269,8 @@ def _measured(
             networks.params_list[0],
             params_b,
             evaluators,
-            num_points=num_points,
-            normalization=normalization,
+            num_points=options.num_points,
+            normalization=options.normalization,
             data=opened.data.batches(),
             progress=show,
         )

@@ -12,8 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from onebasin._text import columns
-from onebasin.api._evaluation import check_measurement, check_result_files, report_of_pairs
-from onebasin.api._job import Job, Opened, open_with_data
+from onebasin.api._evaluation import CurveOptions, check_result_files, report_of_pairs
+from onebasin.api._job import Job, MatchingOptions, NetworkOptions, Opened, open_with_data
 from onebasin.api._matchers import AUTO, permutation_of
 from onebasin.api._networks import names_of
 from onebasin.api._symmetries import verified_symmetry
@@ -202,70 +202,68 @@ def barriers(
     job = Job.of(
         model,
         networks,
-        data=data,
-        arch_args=arch_args,
-        example_inputs=example_inputs,
-        keys=key,
-        align=align,
-        method=method,
-        method_options=method_options,
-        init=init,
-        symmetry=symmetry,
-        verify=verify,
-        seed=seed,
-        progress=progress,
+        data,
+        NetworkOptions(arch_args, example_inputs, key, seed, progress),
+        MatchingOptions(method, method_options, init, symmetry, verify),
+        aligns=align,
     )
     if len(job.sources) < 2:
         raise ArgumentError(f"{len(job.sources)} networks given; pass two or more")
     names = names_of(job.labels)
-    check_measurement(data, split, normalization, num_points, baseline=baseline)
+    options = CurveOptions(split, num_points, normalization, baseline)
+    options.check(data)
     check_result_files(job.input_files, plot=plot, save=save)
     with open_with_data(job, data, normalization=normalization, split=split) as opened:
-        evaluators = opened.evaluators(split)
-
-        def measured(state: str, move: Move | None) -> dict[str, PairBarriers]:
-            with job.reporter.progress(f"measuring {state} pairs") as show:
-                return measure_pairs(
-                    opened.networks.architecture.module,
-                    opened.networks.params_list,
-                    evaluators,
-                    names=names,
-                    move=move,
-                    num_points=num_points,
-                    normalization=normalization,
-                    data=opened.data.batches(),
-                    progress=show,
-                )
-
-        aligned = _aligned(job, opened) if align else None
-        matrices: Matrices = {"naive": measured("naive", None)}
-        if aligned is not None:
-            matrices["aligned"] = measured("aligned", aligned)
-        pairs = {
-            state: {name: each.curves for name, each in splits.items()}
-            for state, splits in matrices.items()
-        }
-        report = report_of_pairs(pairs, names, evaluators, opened.data)
-    report.note_weaknesses(names, job.reporter)
+        result = _measure(job, opened, options, names)
+    result.evaluation.note_weaknesses(names, job.reporter)
     if opened.networks.duplicates is not None:
         a, b = (checkpoint.path for checkpoint in opened.networks.duplicates)
         job.reporter.note(f"{a} and {b} hold the same tensors")
-    result = BarrierMatrix(
-        matrices,
-        names,
-        report,
-        baseline,
-        normalization,
-        opened.matcher.name if align else None,
-        opened.data.name,
-        opened.data.normalization,
-        opened.networks.has_statistics,
-    )
     if plot is not None:
         save_figure(result.figure(), plot)
     if save is not None:
         save_rows(result.rows(), save)
     return result
+
+
+def _measure(
+    job: Job, opened: Opened, options: CurveOptions, names: Sequence[str]
+) -> BarrierMatrix:
+    """Measure all pairs as given, and aligned if the job aligns."""
+    networks, data = opened.networks, opened.data
+    evaluators = opened.evaluators(options.split)
+    moves: dict[str, Move | None] = {"naive": None}
+    if job.aligns:
+        moves["aligned"] = _aligned(job, opened)
+    matrices: Matrices = {}
+    for state, move in moves.items():
+        with job.reporter.progress(f"measuring {state} pairs") as show:
+            matrices[state] = measure_pairs(
+                networks.architecture.module,
+                networks.params_list,
+                evaluators,
+                names=names,
+                move=move,
+                num_points=options.num_points,
+                normalization=options.normalization,
+                data=data.batches(),
+                progress=show,
+            )
+    pairs = {
+        state: {name: each.curves for name, each in splits.items()}
+        for state, splits in matrices.items()
+    }
+    return BarrierMatrix(
+        matrices,
+        names,
+        report_of_pairs(pairs, names, evaluators, data),
+        options.baseline,
+        options.normalization,
+        opened.matcher.name if job.aligns else None,
+        data.name,
+        data.normalization,
+        networks.has_statistics,
+    )
 
 
 def _aligned(job: Job, opened: Opened) -> Move:

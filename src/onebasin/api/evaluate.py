@@ -16,7 +16,7 @@ from onebasin.api._evaluation import (
     check_result_files,
     with_max_test_examples,
 )
-from onebasin.api._job import Job
+from onebasin.api._job import Job, MatchingOptions, NetworkOptions
 from onebasin.api._networks import Networks, ensemble_name, names_of
 from onebasin.api._reporter import Reporter
 from onebasin.api.reports import EvaluationReport, SplitReport
@@ -120,13 +120,9 @@ def evaluate(
     job = Job.of(
         model,
         networks,
-        data=data,
-        arch_args=arch_args,
-        example_inputs=example_inputs,
-        keys=key,
-        verify=False,
-        seed=seed,
-        progress=progress,
+        data,
+        NetworkOptions(arch_args, example_inputs, key, seed, progress),
+        MatchingOptions(verify=False),
     )
     names = list(named) if named is not None else _names(job)
     check_measurement(data, split)

@@ -14,7 +14,7 @@ from onebasin._text import columns
 from onebasin.api._alignment import Matched, match_networks, matched_to_json
 from onebasin.api._data import splits_of
 from onebasin.api._evaluation import check_measurement
-from onebasin.api._job import Job, Opened, open_with_data
+from onebasin.api._job import Job, MatchingOptions, NetworkOptions, Opened, open_with_data
 from onebasin.api._matchers import AUTO
 from onebasin.api._outputs import check_files_in, output_folder
 from onebasin.api._symmetries import verified_symmetry
@@ -147,18 +147,10 @@ def compare_features(
     job = Job.of(
         model,
         {"a": a, "b": b},
-        data=data,
-        arch_args=arch_args,
-        example_inputs=example_inputs,
-        keys=key,
-        align=align,
-        method=method,
-        method_options=method_options,
-        init=init,
-        symmetry=symmetry,
-        verify=verify,
-        seed=seed,
-        progress=progress,
+        data,
+        NetworkOptions(arch_args, example_inputs, key, seed, progress),
+        MatchingOptions(method, method_options, init, symmetry, verify),
+        aligns=align,
     )
     check_measurement(data, split, normalization)
     file = None if permutation is None else Path(permutation)

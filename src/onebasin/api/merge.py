@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from onebasin.api._alignment import Matched, match_networks, matched_to_json
 from onebasin.api._data import note_normalization
 from onebasin.api._evaluation import EvaluationOptions
-from onebasin.api._job import Job
-from onebasin.api._matchers import AUTO, Matcher, joined_options
+from onebasin.api._job import Job, MatchingOptions, NetworkOptions
+from onebasin.api._matchers import AUTO, Matcher
 from onebasin.api._networks import MERGED, UNALIGNED, Networks, check_distinct, names_of
 from onebasin.api._outputs import check_outputs, finished, metadata_of, save_permutations
 from onebasin.api._repairs import Repair
@@ -198,18 +198,10 @@ def merge(
     job = Job.of(
         model,
         networks,
-        data=data,
-        arch_args=arch_args,
-        example_inputs=example_inputs,
-        keys=key,
-        align=align,
-        method=method,
-        method_options=joined_options(method_options, options),
-        init=init,
-        symmetry=symmetry,
-        verify=verify,
-        seed=seed,
-        progress=progress,
+        data,
+        NetworkOptions(arch_args, example_inputs, key, seed, progress),
+        MatchingOptions(method, method_options, init, symmetry, verify, options),
+        aligns=align,
     )
     _check(job, data, align, repair, save_permutation)
     shares = normalize_weights(weights, len(job.sources))

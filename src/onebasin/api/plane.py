@@ -13,7 +13,7 @@ from onebasin._text import columns
 from onebasin.api._alignment import Matched, match_networks, matched_to_json
 from onebasin.api._data import splits_of
 from onebasin.api._evaluation import check_measurement, check_result_files
-from onebasin.api._job import Job, open_with_data
+from onebasin.api._job import Job, MatchingOptions, NetworkOptions, Opened, open_with_data
 from onebasin.api._matchers import AUTO
 from onebasin.api._networks import check_distinct, names_of
 from onebasin.api.results import Summarized
@@ -123,41 +123,26 @@ def plane(
     Raises:
         OneBasinError: as `barrier` does.
     """
-    aligns = len(networks) == 2
     job = Job.of(
         model,
         networks,
-        data=data,
-        arch_args=arch_args,
-        example_inputs=example_inputs,
-        keys=key,
-        method=method,
-        method_options=method_options,
-        init=init,
-        symmetry=symmetry,
-        verify=verify,
-        seed=seed,
-        progress=progress,
+        data,
+        NetworkOptions(arch_args, example_inputs, key, seed, progress),
+        MatchingOptions(method, method_options, init, symmetry, verify),
     )
-    if not aligns:
+    if len(job.sources) != 2:
         job = _of_three(job)
     check_measurement(data, split, normalization, num_points)
     check_choice("quantity", quantity, Quantity)
     names = names_of(job.labels)
     check_result_files(job.input_files, plot=plot, save=save)
     with open_with_data(job, data, normalization=normalization, split=split) as opened:
-        opened_networks = opened.networks
-        check_distinct(opened_networks, "plane")
-        params = opened_networks.params_list
-        corners: dict[str, Mapping[str, Tensor]] = dict(zip(names, params, strict=True))
-        matched = None
-        if aligns:
-            matched = match_networks(opened_networks, job.symmetry, opened.matcher, job.reporter)
-            corners[f"{names[1]} aligned"] = matched.apply(params)[1]
+        check_distinct(opened.networks, "plane")
+        corners, matched = _corners(job, opened, names)
         (measured,) = splits_of(opened.data, split)
         with job.reporter.progress("measuring the plane") as show:
             points = measure_plane(
-                opened_networks.architecture.module,
+                opened.networks.architecture.module,
                 corners,
                 evaluator_of(opened.data, measured),
                 num_points=num_points,
@@ -174,6 +159,18 @@ def plane(
     if save is not None:
         points.save(save)
     return result
+
+
+def _corners(
+    job: Job, opened: Opened, names: Sequence[str]
+) -> tuple[dict[str, Mapping[str, Tensor]], Matched | None]:
+    """Return the three networks by name; the third is B aligned to A if only two are given."""
+    params = opened.networks.params_list
+    corners = dict(zip(names, params, strict=True))
+    if not job.aligns:
+        return corners, None
+    matched = match_networks(opened.networks, job.symmetry, opened.matcher, job.reporter)
+    return {**corners, f"{names[1]} aligned": matched.apply(params)[1]}, matched
 
 
 def _of_three(job: Job) -> Job:
