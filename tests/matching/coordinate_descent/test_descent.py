@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from onebasin.matching._coordinate_descent.descent import Descent
+from onebasin.matching._coordinate_descent.moments import match_by_moments
 from onebasin.matching._coordinate_descent.pair import Pair
 from onebasin.matching._coordinate_descent.search import Search
 from tests.matching.problems import unrelated
@@ -30,3 +31,11 @@ def test_random_starts_depend_on_the_seed() -> None:
         assert any(not torch.equal(first[name], second[name]) for name in first)
     again = begin(*numbers[0])
     assert all(torch.equal(again[name], starts[0][name]) for name in again)
+
+
+def test_assignments_of_moments_are_counted() -> None:
+    problem = unrelated("perceptron")
+    pair = Pair(problem.symmetry, problem.a, problem.b)
+    search = Search(problem.symmetry, pair, cache_bytes=0)
+    match_by_moments(search)
+    assert search.num_solves == len(search.trees) > 1

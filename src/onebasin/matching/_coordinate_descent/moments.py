@@ -15,7 +15,7 @@ def match_by_moments(search: Search) -> None:
     for root in search.trees:
         sums = _moment_similarities(search, root)
         if sums:
-            search.move(search.solvers[root].solve(sums, search.indices))
+            search.move(search.solve(root, sums))
 
 
 def _moment_similarities(search: Search, root: str) -> dict[Key, Tensor]:

@@ -14,12 +14,8 @@ from torch import Tensor
 
 from onebasin.matching._assignment.nested import NestedSolver
 from onebasin.matching._coordinate_descent.pair import Pair
-from onebasin.matching._coordinate_descent.similarities import (
-    Products,
-    Workspace,
-    bytes_of,
-    packable,
-)
+from onebasin.matching._coordinate_descent.products import Workspace
+from onebasin.matching._coordinate_descent.similarities import Products, bytes_of, packable
 from onebasin.matching._coordinate_descent.trees import Indices, Key, Tree, View, tree_of, views_of
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry

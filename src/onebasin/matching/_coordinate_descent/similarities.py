@@ -13,23 +13,43 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import is_
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from onebasin.matching._coordinate_descent.pair import Pair
+from onebasin.matching._coordinate_descent.products import Workspace, add_products
 from onebasin.matching._coordinate_descent.trees import Indices, Key, Tree, View
 
-CHUNK = 2**22
-"""Number of entries of rearranged rows that are multiplied at a time."""
+SMALL = 2**14
+"""Maximum number of entries of a block for which the overhead of a product dominates."""
+
+FEWEST = 8
+"""Minimum number of blocks of a pack."""
 
 
-class Term:
-    """A view and the source rows of its last multiplication."""
+class Product:
+    """A product that is corrected for moved rows: the source rows of the last multiplication.
+
+    Args:
+        num_rows: number of rows.
+    """
+
+    def __init__(self, num_rows: int) -> None:
+        self.unknown = torch.full((num_rows,), -1)
+        self.used = self.unknown
+
+    def reset(self) -> None:
+        """Forget the last multiplication."""
+        self.used = self.unknown
+
+
+class Term(Product):
+    """The product of one view."""
 
     def __init__(self, view: View) -> None:
+        super().__init__(view.num_rows)
         self.view = view
-        self.unknown = torch.full((view.num_rows,), -1)
-        self.used = self._old = self.unknown
+        self._old = self.unknown
         self._seen: list[Tensor | None] | None = None
         names = view.held.names
         self._alone = names[0] if len(names) == 1 and not view.held.outers[0] else None
@@ -45,104 +65,6 @@ class Term:
             self._old, self._seen = self.view.held.old_positions(indices), seen
         return self._old
 
-    def record(self, used: Tensor) -> None:
-        """Record the source rows of a multiplication."""
-        self.used = used
-
-    def reset(self) -> None:
-        """Forget the last multiplication."""
-        self.used = self.unknown
-
-
-class Workspace:
-    """Reusable memory, since page faults cost more than the copies.
-
-    Args:
-        dtype: dtype of the products.
-    """
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-        self._room: dict[str, Tensor] = {}
-
-    def take(
-        self, slot: str, rows: Float[Tensor, "r f n"], places: Int[Tensor, " p"]
-    ) -> Float[Tensor, "p f n"]:
-        """Return some rows, contiguous, valid until the slot is used again.
-
-        Adjacent rows are returned as a view if no copy is needed.
-        """
-        first, last = int(places[0]), int(places[-1])
-        neighbors = last - first + 1 == len(places) and bool((places[1:] > places[:-1]).all())
-        if neighbors:
-            part = rows[first : last + 1]
-            if part.dtype == self.dtype and part.is_contiguous():
-                return part
-            return self._buffer(slot, part.shape).copy_(part)
-        if rows.dtype == self.dtype:
-            shape = torch.Size((len(places), *rows.shape[1:]))
-            return torch.index_select(rows, 0, places, out=self._buffer(slot, shape))
-        part = rows.index_select(0, places)
-        return self._buffer(slot, part.shape).copy_(part)
-
-    def change(
-        self, rows: Float[Tensor, "r f n"], new: Int[Tensor, " p"], used: Int[Tensor, " p"]
-    ) -> Float[Tensor, "p f n"]:
-        """Return new rows minus the previous ones; 0 for a row of -1."""
-        fresh, gone = used < 0, new < 0
-        change = self.take("new", rows, new.clamp(min=0))
-        if not bool(fresh.all()):
-            before = self.take("used", rows, used.clamp(min=0))
-            if bool(fresh.any()):
-                before = before.masked_fill(fresh[:, None, None], 0)
-            change = torch.sub(change, before, out=self._buffer("change", change.shape))
-        return change.masked_fill(gone[:, None, None], 0) if bool(gone.any()) else change
-
-    def _buffer(self, slot: str, shape: torch.Size) -> Tensor:
-        room = self._room.get(slot)
-        if room is None or room.numel() < shape.numel():
-            room = self._room[slot] = torch.empty(shape.numel(), dtype=self.dtype)
-        return room[: shape.numel()].view(shape)
-
-
-def add_products(
-    sums: Float[Tensor, "o n n"],
-    a: Float[Tensor, "r f n"],
-    b: Float[Tensor, "r f n"],
-    new: Int[Tensor, " r"],
-    used: Int[Tensor, " r"],
-    space: Workspace,
-) -> None:
-    """Add the change of the products after rows of B have moved, in place.
-
-    Args:
-        sums: similarities of n units at each of o outer positions.
-        a: entries of A of any dtype: the rows of all outer positions in order, with f fixed
-            positions each.
-        b: entries of unpermuted B, in the same order.
-        new: old row of B for every row; -1 if unknown.
-        used: the old rows of the previous products.
-        space: workspace for the rows.
-    """
-    outer, size = sums.shape[:2]
-    if outer > 1:
-        left = space.take("a", a, torch.arange(len(new))).view(outer, -1, size)
-        right = space.change(b, new, used).view(outer, -1, size)
-        sums.baddbmm_(left.transpose(1, 2), right)
-        return
-    changed = (new != used).nonzero().flatten()
-    for part in changed.split(max(1, CHUNK // (a.shape[1] * size))):
-        left = space.take("a", a, part).view(-1, size)
-        right = space.change(b, new[part], used[part]).view(-1, size)
-        sums[0].addmm_(left.T, right)
-
-
-SMALL = 2**14
-"""Maximum number of entries of a block for which the overhead of a product dominates."""
-
-FEWEST = 8
-"""Minimum number of blocks of a pack."""
-
 
 def packable(tree: Tree, views: Sequence[View]) -> dict[Key, list[View]]:
     """Return the views of a tree that can share a product, by key."""
@@ -153,7 +75,7 @@ def packable(tree: Tree, views: Sequence[View]) -> dict[Key, list[View]]:
     return {key: small for key, small in found.items() if len(small) >= FEWEST}
 
 
-class Pack:
+class Pack(Product):
     """Blocks of one key whose rows are multiplied together.
 
     Args:
@@ -178,7 +100,7 @@ class Pack:
         first = self.steps.cumsum(0) - self.steps
         self.rows, self.places = rows, torch.arange(len(rows)) - first[rows]
         self.parts: list[Tensor] = []
-        self.used = self.unknown = torch.full((len(rows),), -1)
+        super().__init__(len(rows))
         self.values: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -202,10 +124,6 @@ class Pack:
             a, b = self._values()
             add_products(sums, a, b, new, self.used, self.space)
             self.used = new
-
-    def reset(self) -> None:
-        """Forget the last multiplication."""
-        self.used = self.unknown
 
     def _sources(self, old: Tensor) -> Tensor:
         """Return the old row of the pack for every new one; -1 if unknown."""
@@ -295,7 +213,7 @@ class Products:
         for term, old in terms:
             a, b = (term.view.arrange(tensor) for tensor in pair)
             add_products(self.sums[term.view.key], a, b, old, term.used, self.space)
-            term.record(old)
+            term.used = old
 
     def forget(self) -> None:
         """Reset the similarities; the next update recomputes them."""
