@@ -19,6 +19,7 @@ from onebasin.evaluation._paths import check_same_names, point_between
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.features._batch_dims import BatchDim, find_batch_dims
 from onebasin.evaluation.features._layers import Layer, find_layers, names_of
+from onebasin.evaluation.features._moments import Sums
 from onebasin.evaluation.interpolation import preparation_for
 from onebasin.graph.features import BatchContext, Features, check_finite
 from onebasin.graph.graph import Call, Graph
@@ -66,14 +67,16 @@ class Batch:
 
 
 class FeatureMetric:
-    """Base class of feature metrics, whose methods do nothing.
+    """Base class of feature metrics, whose other methods do nothing.
 
     A metric receives the layers once, then the values of every batch. The values are valid only
     during the call, so a metric stores sums.
     """
 
     def start(self, probe: FeatureProbe) -> None:
-        """Called before the first batch."""
+        """Called before the first batch; stores the probe and empty sums."""
+        self.probe = probe
+        self.sums = Sums()
 
     def pre_forward(self, batch: Batch, call: Call) -> None:
         """Called with the arguments of a node, for all networks, before it is run."""

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from onebasin._checks import checks_arguments
 from onebasin.errors import ArgumentError
 from onebasin.evaluation.features._comparison import COSINE, DISTANCE, compare, lerp
-from onebasin.evaluation.features._moments import Sums
 from onebasin.evaluation.features._probe import (
     ALPHAS,
     Batch,
@@ -117,9 +116,8 @@ class AdditivityMetric(FeatureMetric):
 
     def start(self, probe: FeatureProbe) -> None:
         """Get the names of the nodes."""
+        super().start(probe)
         self.names, self.nodes = probe.names, probe.features.graph.nodes
-        self.probe = probe
-        self.sums = Sums()
 
     def pre_forward(self, batch: Batch, call: Call) -> None:
         """Apply a function to the mixed inputs, and mix its outputs."""

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from onebasin._checks import checks_arguments
 from onebasin.errors import ArgumentError
 from onebasin.evaluation.features._comparison import COSINE, DISTANCE, compare, wide
-from onebasin.evaluation.features._moments import Sums
 from onebasin.evaluation.features._probe import (
     Batch,
     FeatureMetric,
@@ -93,11 +92,11 @@ class CommutativityMetric(FeatureMetric):
 
     def start(self, probe: FeatureProbe) -> None:
         """Find the layers."""
+        super().start(probe)
         self.names = probe.names
         products = find_products(probe.features.graph)
         self.products = {node: each for node, each in products.items() if probe.counts(node)}
         self.among = probe.among
-        self.sums = Sums()
 
     def pre_forward(self, batch: Batch, call: Call) -> None:
         """Multiply each network's weights by either network's inputs."""

@@ -13,12 +13,10 @@ from onebasin.errors import ArgumentError
 from onebasin.evaluation._losses import are_classes, check_classes, flat_classes
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.features._comparison import COSINE, compare, lerp
-from onebasin.evaluation.features._moments import Sums
 from onebasin.evaluation.features._probe import (
     ALPHAS,
     Batch,
     FeatureMetric,
-    FeatureProbe,
     Progress,
     run_metric,
 )
@@ -141,11 +139,6 @@ def check_error_bound(
 class ErrorBoundMetric(FeatureMetric):
     """Metric of `check_error_bound`."""
 
-    def start(self, probe: FeatureProbe) -> None:
-        """Get the alphas."""
-        self.path = probe.path
-        self.sums = Sums()
-
     def end_batch(self, batch: Batch, outputs: Sequence[Tensor], given: Any) -> None:
         """Count the wrong answers of all networks."""
         outputs = [output[: batch.num] for output in outputs]
@@ -163,7 +156,7 @@ class ErrorBoundMetric(FeatureMetric):
         a, b, *points = (logit[counts] for logit in logits)
         self._add(ERROR, 1.0, a.argmax(1) != classes)
         self._add(ERROR, 0.0, b.argmax(1) != classes)
-        for alpha, x in zip(self.path.alphas, points, strict=True):
+        for alpha, x in zip(self.probe.path.alphas, points, strict=True):
             y = lerp(a, b, alpha)
             self._add(ERROR, alpha, x.argmax(1) != classes)
             self._add(MIXED_ERROR, alpha, y.argmax(1) != classes)
@@ -184,4 +177,4 @@ class ErrorBoundMetric(FeatureMetric):
             raise ArgumentError(
                 f"all labels are ignored (got {IGNORE_INDEX}); pass data with classes"
             )
-        return ErrorBound(records, self.path.normalization)
+        return ErrorBound(records, self.probe.path.normalization)

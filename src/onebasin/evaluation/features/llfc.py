@@ -13,12 +13,10 @@ from onebasin._checks import checks_arguments
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.features._comparison import COSINE, PROJECTION, compare, lerp
 from onebasin.evaluation.features._layers import Layer
-from onebasin.evaluation.features._moments import Sums
 from onebasin.evaluation.features._probe import (
     ALPHAS,
     Batch,
     FeatureMetric,
-    FeatureProbe,
     Progress,
     run_metric,
 )
@@ -118,27 +116,21 @@ def measure_llfc(
 class LLFCMetric(FeatureMetric):
     """Metric of `measure_llfc`."""
 
-    def start(self, probe: FeatureProbe) -> None:
-        """Get the alphas and the layers."""
-        self.path, self.names = probe.path, [layer.name for layer in probe.layers]
-        self.sums = Sums()
-
     def forward(self, batch: Batch, layer: Layer, values: Sequence[Tensor]) -> None:
         """Compare every point of the path with the mix of the endpoints."""
         a, b, *points = (batch.by_example(layer.node, value) for value in values)
-        for alpha, x in zip(self.path.alphas, points, strict=True):
+        for alpha, x in zip(self.probe.path.alphas, points, strict=True):
             for measure, examples in compare(x, lerp(a, b, alpha)).items():
                 self.sums.add((layer.name, alpha, measure), examples)
         self.sums.add((layer.name, None, ENDS), compare(a, b)[COSINE])
 
     def result(self) -> LLFC:
         """Return the result."""
+        names = [layer.name for layer in self.probe.layers]
         records = [
-            each
-            for record in self.sums.records(self.names)
-            for each in (record, *_coefficient(record))
+            each for record in self.sums.records(names) for each in (record, *_coefficient(record))
         ]
-        return LLFC(tuple(records), self.path.normalization)
+        return LLFC(tuple(records), self.probe.path.normalization)
 
 
 def _coefficient(record: FeatureRow) -> list[FeatureRow]:

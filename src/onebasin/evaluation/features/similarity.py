@@ -236,6 +236,7 @@ class SimilarityMetric(FeatureMetric):
 
     def start(self, probe: FeatureProbe) -> None:
         """Initialize without examples."""
+        super().start(probe)
         self.cka: dict[str, CKA] = {}
         self.correlations: dict[str, Correlation] = {}
 
