@@ -17,12 +17,12 @@ from onebasin.api.reports import DistanceReport, EvaluationReport, Report, Split
 from onebasin.checkpoints import Architecture, check_file_writable
 from onebasin.data.data import Data, SplitName
 from onebasin.errors import ArgumentError, OneBasinError, check_choice, check_whole
-from onebasin.evaluation._plotting import check_picture
 from onebasin.evaluation.baselines import baseline_of
 from onebasin.evaluation.curves import BarrierBaseline, Curve, LineNormalization
 from onebasin.evaluation.evaluator import Evaluation, Evaluator, evaluator_of
 from onebasin.evaluation.network_evaluations import evaluate_networks
 from onebasin.evaluation.output_distances import compare_outputs
+from onebasin.evaluation.plotting import check_picture
 from onebasin.evaluation.results import check_table_path
 
 Split = Literal["both", "train", "test"]

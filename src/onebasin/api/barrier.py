@@ -18,6 +18,7 @@ from onebasin.api._matchers import AUTO
 from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized
 from onebasin.errors import public
+from onebasin.evaluation.curve_figures import curve_figure, plotted_curves
 from onebasin.evaluation.curves import (
     BarrierBaseline,
     Curve,
@@ -25,13 +26,11 @@ from onebasin.evaluation.curves import (
     Quantity,
     barrier_rows,
     barriers_of,
-    curve_figure,
-    lines_of,
     plain_number,
-    save_figure,
 )
 from onebasin.evaluation.evaluator import Evaluator
 from onebasin.evaluation.interpolation import interpolate
+from onebasin.evaluation.plotting import save_figure
 from onebasin.evaluation.results import save_rows
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class Barrier(Summarized):
 
     def figure(self) -> Figure:
         """Return a figure of all curves: loss and error."""
-        return curve_figure(lines_of(self.curves))
+        return curve_figure(plotted_curves(self.curves))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row for each point of each curve."""

@@ -20,9 +20,9 @@ from onebasin.api._symmetries import verified_symmetry
 from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized
 from onebasin.errors import ArgumentError, public
-from onebasin.evaluation._plotting import SETTINGS, save_figure
 from onebasin.evaluation.curves import BarrierBaseline, LineNormalization
 from onebasin.evaluation.pairs import PairBarriers, measure_pairs
+from onebasin.evaluation.plotting import SETTINGS, save_figure
 from onebasin.evaluation.results import plain_number, save_rows
 from onebasin.symmetry import Permutation
 

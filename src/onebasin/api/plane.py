@@ -18,10 +18,10 @@ from onebasin.api._matchers import AUTO
 from onebasin.api._networks import check_distinct, names_of
 from onebasin.api.results import Summarized
 from onebasin.errors import ArgumentError, check_choice, public
-from onebasin.evaluation._plotting import SETTINGS, save_figure
 from onebasin.evaluation.curves import Normalization, Quantity
 from onebasin.evaluation.evaluator import evaluator_of
 from onebasin.evaluation.planes import Plane, measure_plane
+from onebasin.evaluation.plotting import SETTINGS, save_figure
 from onebasin.evaluation.results import plain_rows
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from onebasin.errors import ArgumentError, check_whole, public
 from onebasin.evaluation._losses import check_classes
-from onebasin.evaluation._plotting import GRID, SOFT_INK
+from onebasin.evaluation.plotting import GRID, SOFT_INK
 from onebasin.evaluation.results import Result, axes_for
 from onebasin.graph.batches import IGNORE_INDEX
 

@@ -1,14 +1,9 @@
-"""Losses and errors along the line between two networks, before and after alignment.
-
-The global state and settings of matplotlib are not changed.
-"""
+"""Losses and errors along the line between two networks, and their barriers."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import isnan, nan
 from os import PathLike
@@ -16,21 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from onebasin.errors import ArgumentError, OneBasinError, check_choice, public
-from onebasin.evaluation._plotting import (
-    GRID,
-    INK,
-    PICTURES,
-    SETTINGS,
-    SOFT_INK,
-    check_picture,
-    save_figure,
-    write_picture,
-)
 from onebasin.evaluation.results import Result, axes_for, plain_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Quantity = Literal["loss", "error"]
 BarrierBaseline = Literal["linear", "mean"]
@@ -165,99 +149,6 @@ class Curve(Result):
             raise OneBasinError(f"{path}: not a curve; write it with Curve.save") from error
 
 
-__all__ = [
-    "ALIGNED",
-    "GRID",
-    "INK",
-    "NAIVE",
-    "PICTURES",
-    "SETTINGS",
-    "SOFT_INK",
-    "Line",
-    "check_picture",
-    "curve_figure",
-    "save_figure",
-    "svg_source",
-]
-
-NAIVE = "#d1495b"
-ALIGNED = "#00798c"
-
-
-@dataclass(frozen=True)
-class Line:
-    """One curve of a figure.
-
-    Args:
-        curve: the curve.
-        label: label in the legend.
-        is_aligned: whether B was aligned, which sets the color.
-        is_test: whether it was measured on test data, which is dashed.
-    """
-
-    curve: Curve
-    label: str
-    is_aligned: bool = False
-    is_test: bool = False
-
-
-def curve_figure(
-    lines: Sequence[Line], quantities: Sequence[Quantity] = ("loss", "error")
-) -> Figure:
-    """Plot curves in one panel for each quantity.
-
-    Args:
-        lines: the curves, with the same endpoints.
-        quantities: "loss", "error" or both.
-
-    Returns:
-        A new figure that is not registered with pyplot.
-    """
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    width = 4.6 * len(quantities)
-    with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(width, 3.5), layout="constrained")
-        panels = figure.subplots(1, len(quantities), squeeze=False)[0]
-        for ax, quantity in zip(panels, quantities, strict=True):
-            _draw(ax, lines, quantity)
-        # One legend suffices: all panels have the same lines.
-        panels[0].legend(frameon=False, fontsize=9, handlelength=1.8)
-    return figure
-
-
-def _draw(ax: Axes, lines: Sequence[Line], quantity: Quantity) -> None:
-    for line in lines:
-        style: dict[str, Any] = {
-            "color": ALIGNED if line.is_aligned else NAIVE,
-            "label": line.label,
-            "zorder": 3,
-        }
-        if line.is_test:
-            style |= {"linestyle": (0, (3, 2)), "linewidth": 1.5, "alpha": 0.75, "zorder": 2}
-        line.curve.plot(ax, quantity=quantity, **style)
-    ax.set_title("Loss" if quantity == "loss" else "Error")
-    ax.set_ylabel("")
-    ax.set_xlabel("")
-    ax.set_xticks([0, 0.5, 1], ["network B", "halfway", "network A"])
-    ax.get_xticklabels()[0].set_horizontalalignment("left")
-    ax.get_xticklabels()[-1].set_horizontalalignment("right")
-    ax.set_xlim(-0.02, 1.02)
-    # Slightly below 0, so a line at 0 is not clipped.
-    ax.set_ylim(bottom=-0.015 * ax.get_ylim()[1])
-    ax.spines["left"].set_visible(False)
-    if quantity == "error":
-        ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
-
-
-def svg_source(figure: Figure) -> str:
-    """Return a figure as the `src` of an `<img>`, embedded in the page."""
-    buffer = io.BytesIO()
-    write_picture(figure, buffer, "svg")
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
 # By "naive" or "aligned", then by "train" or "test".
 Curves: TypeAlias = Mapping[str, Mapping[str, Curve]]
 Barriers: TypeAlias = dict[str, dict[str, dict[str, float]]]
@@ -280,15 +171,6 @@ def barriers_of(curves: Curves, baseline: BarrierBaseline = "linear") -> Barrier
         }
         for state, splits in curves.items()
     }
-
-
-def lines_of(curves: Curves) -> list[Line]:
-    """Return the lines of a figure with all curves."""
-    return [
-        Line(curve, f"{state}, {split}", state == "aligned", split == "test")
-        for state, splits in curves.items()
-        for split, curve in splits.items()
-    ]
 
 
 def barrier_rows(barriers: Barriers) -> list[tuple[str, ...]]:

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from onebasin._checks import check_model, checks_arguments
 from onebasin.errors import ArgumentError, check_amount, check_choice, check_whole, public
 from onebasin.evaluation._paths import check_same_names
-from onebasin.evaluation._plotting import INK
 from onebasin.evaluation._points import evaluate_points
 from onebasin.evaluation.curves import LineNormalization, Quantity
 from onebasin.evaluation.evaluator import Evaluate
 from onebasin.evaluation.interpolation import preparation_for
+from onebasin.evaluation.plotting import INK
 from onebasin.evaluation.results import Result, axes_for
 from onebasin.graph.binding import bind_params
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from onebasin._files import atomic_path
 from onebasin.errors import OneBasinError
-from onebasin.evaluation._plotting import PICTURES, SETTINGS, write_picture
+from onebasin.evaluation.plotting import PICTURES, SETTINGS, write_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

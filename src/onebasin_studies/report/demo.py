@@ -22,16 +22,10 @@ from onebasin.api._reporter import Reporter
 from onebasin.api.reports import EvaluationReport
 from onebasin.checkpoints import ArchitectureRecord, build_architecture, write_checkpoint
 from onebasin.data.datasets import load_digits
-from onebasin.evaluation.curves import (
-    Barriers,
-    barrier_rows,
-    barriers_of,
-    curve_figure,
-    lines_of,
-    save_figure,
-    svg_source,
-)
+from onebasin.evaluation.curve_figures import curve_figure, plotted_curves
+from onebasin.evaluation.curves import Barriers, barrier_rows, barriers_of
 from onebasin.evaluation.evaluator import Evaluation
+from onebasin.evaluation.plotting import save_figure, svg_source
 from onebasin_studies.report.pages import render
 from onebasin_studies.training.train import train
 
@@ -226,7 +220,7 @@ def demo_page(result: DemoResult) -> str:
 
 def _figures(result: DemoResult) -> dict[str, str]:
     """Return the curves of the loss and of the error as image sources."""
-    lines = lines_of(result.barrier.curves)
+    lines = plotted_curves(result.barrier.curves)
     return {quantity: svg_source(curve_figure(lines, [quantity])) for quantity in ("loss", "error")}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from onebasin.evaluation.curves import svg_source
+from onebasin.evaluation.plotting import svg_source
 from onebasin_studies.report._settings import entries, is_flat, to_words
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from onebasin.data._fitting import fit_data
 from onebasin.data.augmentation import Augmentation
 from onebasin.data.data import Data
 from onebasin.errors import OneBasinError, OneBasinWarning
-from onebasin.evaluation.curves import ALIGNED, NAIVE, SETTINGS, save_figure
+from onebasin.evaluation.curve_figures import ALIGNED, NAIVE
+from onebasin.evaluation.plotting import SETTINGS, save_figure
 from onebasin_studies.training import GroupProgress, train
 from onebasin_studies.training.folder import CURVES, HISTORY
 from onebasin_studies.training.trained import Metric, TrainedNetwork

@@ -4,12 +4,14 @@ import matplotlib
 import pytest
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.curves import Curve, Line, curve_figure, save_figure, svg_source
+from onebasin.evaluation.curve_figures import PlottedCurve, curve_figure
+from onebasin.evaluation.curves import Curve
+from onebasin.evaluation.plotting import save_figure, svg_source
 
 ALPHAS = (0.0, 0.5, 1.0)
 LINES = [
-    Line(Curve(ALPHAS, (0.1, 0.9, 0.2), (0.0, 0.3, 0.1)), "naive, train"),
-    Line(Curve(ALPHAS, (0.1, 0.2, 0.2), (0.0, 0.1, 0.1)), "aligned, test", True, True),
+    PlottedCurve(Curve(ALPHAS, (0.1, 0.9, 0.2), (0.0, 0.3, 0.1)), "naive, train"),
+    PlottedCurve(Curve(ALPHAS, (0.1, 0.2, 0.2), (0.0, 0.1, 0.1)), "aligned, test", True, True),
 ]
 
 

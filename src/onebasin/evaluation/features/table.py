@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation._plotting import SETTINGS, write_picture
+from onebasin.evaluation.plotting import SETTINGS, write_picture
 from onebasin.evaluation.results import Result, axes_for, plain_rows
 
 if TYPE_CHECKING:

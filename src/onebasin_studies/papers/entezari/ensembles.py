@@ -40,7 +40,7 @@ FEWEST_PAIRS = 3
 
 
 @dataclass(frozen=True)
-class Line:
+class LineSetting:
     """The networks and the training of lines between two of them.
 
     Args:
@@ -62,7 +62,7 @@ class Config:
         penalty: weight of the squared cosine between the endpoints of a line.
     """
 
-    lines: Sequence[Line]
+    lines: Sequence[LineSetting]
     num_examples: int | None = None
     penalty: float | int = 1.0
 
@@ -217,12 +217,12 @@ STUDY = Study(
     "a learned line of networks (SL), and lines learned from matched networks (FD+SL) are best.",
     scales={
         "smoke": Config(
-            (Line(Series(SMALL, SMOKE_RECIPE, (16,), pairs=3), {**SGD, "epochs": 15}),)
+            (LineSetting(Series(SMALL, SMOKE_RECIPE, (16,), pairs=3), {**SGD, "epochs": 15}),)
         ),
         "small": Config(
             (
-                Line(Series("mnist", widths=(1024,), pairs=4), {**SGD, "epochs": 10}),
-                Line(
+                LineSetting(Series("mnist", widths=(1024,), pairs=4), {**SGD, "epochs": 10}),
+                LineSetting(
                     Series(CIFAR10_SAMPLE, CIFAR10_SAMPLE_RECIPE, pairs=4),
                     {**SGD, "learning_rate": 0.003, "epochs": 60},
                 ),
@@ -231,8 +231,8 @@ STUDY = Study(
         ),
         "paper": Config(
             (
-                Line(Series("mnist", MNIST_MLP, (1024,)), {**SGD, "epochs": 100}),
-                Line(Series("cifar10", OTHER_MLP, (1024,)), {**CIFAR10, "epochs": 100}),
+                LineSetting(Series("mnist", MNIST_MLP, (1024,)), {**SGD, "epochs": 100}),
+                LineSetting(Series("cifar10", OTHER_MLP, (1024,)), {**CIFAR10, "epochs": 100}),
             )
         ),
     },

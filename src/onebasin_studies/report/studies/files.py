@@ -9,7 +9,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.curves import ALIGNED, NAIVE, SETTINGS, SOFT_INK, svg_source
+from onebasin.evaluation.curve_figures import ALIGNED, NAIVE
+from onebasin.evaluation.plotting import SETTINGS, SOFT_INK, svg_source
 from onebasin_studies.papers.collection import CollectedStudy, collect
 from onebasin_studies.report.studies.markdown import index_markdown
 from onebasin_studies.report.studies.pages import index_page, runs_page, study_page

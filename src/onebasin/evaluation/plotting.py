@@ -5,6 +5,8 @@ The global state and settings of matplotlib are not changed.
 
 from __future__ import annotations
 
+import base64
+import io
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,3 +89,10 @@ def write_picture(figure: Figure, target: Any, form: str) -> None:
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form, {})
     with matplotlib.rc_context(SETTINGS):
         figure.savefig(target, format=form, dpi=200, metadata=metadata)
+
+
+def svg_source(figure: Figure) -> str:
+    """Return a figure as the `src` of an `<img>`, embedded in the page."""
+    buffer = io.BytesIO()
+    write_picture(figure, buffer, "svg")
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
