@@ -5,8 +5,9 @@ import re
 
 import pytest
 import torch
+from torch import nn
 
-from onebasin import Permutation, infer_symmetry
+from onebasin import OneBasinError, Permutation, api, infer_symmetry
 from onebasin.checkpoints import MLP
 from tests.cli.run import TINY, WIDTH, fail, network, succeed, write
 
@@ -164,3 +165,14 @@ def test_data_that_does_not_fit_is_named(capsys, tmp_path):
     assert fail(capsys, "compare-features", "mlp", *files, *options).startswith(
         "compare-features: mlp cannot be run on digits, whose inputs are 64"
     )
+
+
+def test_function_advises_the_measurement_of_other_nonlinear_functions():
+    model = nn.Sequential(nn.Linear(2, 4), nn.GELU(), nn.Linear(4, 2))
+    data = [(torch.ones(4, 2), torch.tensor([0, 1, 0, 1]))]
+    with pytest.raises(
+        OneBasinError,
+        match=r"^compare_features: the model has no relu; for other functions, use "
+        r"onebasin\.evaluation\.features\.measure_additivity with operators=\['all'\]$",
+    ):
+        api.compare_features(model, model, model, data, measure="additivity", align=False)

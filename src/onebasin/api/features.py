@@ -263,7 +263,11 @@ def _probed(
     everything = options.measure == "all"
     makers: dict[str, Callable[[], Any]] = {
         "llfc": llfc.LLFCMetric,
-        "additivity": lambda: additivity.AdditivityMetric(is_optional=everything),
+        "additivity": lambda: additivity.AdditivityMetric(
+            is_optional=everything,
+            remedy="for other functions, use onebasin.evaluation.features.measure_additivity with "
+            "operators=['all']",
+        ),
         "commutativity": lambda: commutativity.CommutativityMetric(is_optional=everything),
         "similarity": similarity.SimilarityMetric,
         "error-bound": error_bound.ErrorBoundMetric,

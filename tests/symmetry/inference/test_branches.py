@@ -6,9 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from onebasin import infer_symmetry
 from onebasin.symmetry import Symmetry, verify
+from onebasin.symmetry._inference import branches
 from onebasin.symmetry._inference.branches import variations_at_branches
 from onebasin.symmetry._inference.graphs import inputs_at_branches
 from tests.symmetry.inference.equivariance import assert_equivariant, sizes
@@ -126,3 +128,24 @@ def test_conditions_undefined_at_some_sizes_are_skipped():
 
     network, example = model(blocks), x(4, 28, 3)
     assert_equivariant(infer_symmetry(network, example), network, (x(4, 24, 3),))
+
+
+def test_torch_evaluates_conditions_by_an_overridable_method():
+    assert callable(getattr(ShapeEnv, "evaluate_sym_node", None)), (
+        f"torch {torch.__version__} has no ShapeEnv.evaluate_sym_node, which records conditions "
+        "on input sizes; override its replacement in symmetry/_inference/branches.py"
+    )
+
+
+def test_inputs_without_symbolic_sizes_have_no_variations():
+    rows = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(4, 3)], layout=torch.jagged)
+    assert variations_at_branches(nn.Linear(3, 2), (rows,), {}) == []
+
+
+def test_internal_errors_are_not_hidden(monkeypatch):
+    def broken(model):
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(branches, "named_tensors", broken)
+    with pytest.raises(TypeError, match="a bug"):
+        variations_at_branches(nn.Linear(3, 2), (torch.ones(2, 3),), {})

@@ -95,6 +95,7 @@ class AdditivityMetric(FeatureMetric):
         alphas: as for `measure_additivity`.
         operators: as for `measure_additivity`.
         is_optional: whether the metric is skipped for a network without such a function.
+        remedy: end of the error for a network without such a function, unless `operators` has all.
     """
 
     def __init__(
@@ -103,11 +104,12 @@ class AdditivityMetric(FeatureMetric):
         operators: Sequence[str] = ("relu",),
         *,
         is_optional: bool = False,
+        remedy: str = "pass operators=['all'] for any nonlinear function",
     ) -> None:
         """Check the alphas and the operators."""
         self.alphas = checked_alphas(alphas)
         self.operators = ELEMENTWISE if "all" in operators else frozenset(operators)
-        self.is_optional = is_optional
+        self.is_optional, self.remedy = is_optional, remedy
         for operator in self.operators - ELEMENTWISE:
             raise ArgumentError(
                 f"operator {operator!r} is not an elementwise function; use "
@@ -155,7 +157,7 @@ class AdditivityMetric(FeatureMetric):
         if not self.sums and not self.is_optional:
             known = self.operators < ELEMENTWISE
             missing = " or ".join(sorted(self.operators)) if known else "elementwise function"
-            remedy = "; pass operators=['all'] for any nonlinear function" if known else ""
+            remedy = f"; {self.remedy}" if known else ""
             raise ArgumentError(f"{self.probe.among} no {missing}{remedy}")
         return Additivity(self.sums.records(list(self.names.values())))
 

@@ -54,7 +54,8 @@ def variations_at_branches(
     env = _Conditions()
     try:
         symbolic = _run(model, inputs, env)
-    except Exception:  # an input does not support symbolic sizes
+    # An input or a tensor of the model does not support symbolic sizes: quantized or nested.
+    except (RuntimeError, AssertionError):
         return []
     places = _places(leaves, symbolic)
     sizes = {symbol: leaves[i].shape[dim] for symbol, ((i, dim), *_) in places.items()}
