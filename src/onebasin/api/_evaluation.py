@@ -160,8 +160,6 @@ class EvaluationOptions:
             return None
         data = with_max_test_examples(data, self.max_test_examples)
         split: SplitName = "train" if data.test is None else "test"
-        if data.test is None:
-            reporter.note(f"{data.name} has no test split; its training examples are evaluated")
         comparison = _Comparison(architecture, networks, given, split, reporter)
         try:
             labeled = laid_out(architecture, data)
@@ -206,7 +204,9 @@ class _Comparison:
         named = dict(evaluations.networks)
         if evaluations.ensemble is not None:
             named[ensemble_name(self.given)] = evaluations.ensemble
-        report = SplitReport(self.split, named, evaluations.baseline, evaluations.per_token)
+        report = SplitReport(
+            self.split, named, evaluations.baseline, evaluations.per_token, data.test is None
+        )
         return EvaluationReport(data.name, [report])
 
     def by_outputs(self, data: Data) -> DistanceReport:
@@ -216,7 +216,7 @@ class _Comparison:
             distances = compare_outputs(
                 module, self.networks, batches, reference=self.given, progress=show
             )
-        return DistanceReport(data.name, self.split, distances, self.given)
+        return DistanceReport(data.name, self.split, distances, self.given, data.test is None)
 
 
 def report_of_curves(
@@ -231,8 +231,8 @@ def report_of_curves(
     """
     splits = []
     for split, evaluator in evaluators.items():
-        naive = curves["naive"][split]
-        points = {"A": (naive, -1), "B": (naive, 0)}
+        first = next(iter(curves.values()))[split]
+        points = {"A": (first, -1), "B": (first, 0)}
         for name, state in ((UNALIGNED, "naive"), (ALIGNED, "aligned")):
             curve = curves.get(state, {}).get(split)
             if curve is not None and 0.5 in curve.alphas:
@@ -288,7 +288,7 @@ def _split_report(
         name: Evaluation(curve.losses[i], curve.errors[i], number)
         for name, (curve, i) in points.items()
     }
-    return SplitReport(split, networks, baseline, data.task == "next token")
+    return SplitReport(split, networks, baseline, data.task == "next token", data.test is None)
 
 
 def _mean(values: Sequence[float]) -> float:

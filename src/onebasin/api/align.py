@@ -184,6 +184,8 @@ def _report(
     aligned = matched.apply(networks.params_list)[1]
     named = {"A": a, "B": b, "B aligned": aligned}
     named |= {UNALIGNED: LazyAverage([a, b]), ALIGNED: LazyAverage([a, aligned])}
+    if evaluation.runs_model(job.data):
+        job.note_splits("test")
     report = evaluation.report(
         networks.architecture,
         named,

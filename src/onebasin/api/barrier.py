@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from onebasin.api._alignment import Matched, match_networks, matched_to_json
 from onebasin.api._evaluation import CurveOptions, check_result_files, report_of_curves
 from onebasin.api._job import Job, MatchingOptions, NetworkOptions, Opened, open_with_data
 from onebasin.api._matchers import AUTO
+from onebasin.api.align import Alignment
 from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized
-from onebasin.errors import public
+from onebasin.checkpoints import read_provenance
+from onebasin.errors import OneBasinError, public
 from onebasin.evaluation.curve_figures import curve_figure, plotted_curves
 from onebasin.evaluation.curves import (
     BarrierBaseline,
@@ -46,6 +49,7 @@ class Barrier(Summarized):
 
     Args:
         curves: by "naive" (B as given) or "aligned" (B aligned to A), then by "train" or "test".
+            The only curve of a result of `align` is "aligned".
         evaluation: loss and error of A, B and their averages.
         baseline: baseline of the barrier: "linear" or "mean".
         data: name of the data.
@@ -75,7 +79,9 @@ class Barrier(Summarized):
 
     def figure(self) -> Figure:
         """Return a figure of all curves: loss and error."""
-        return curve_figure(plotted_curves(self.curves))
+        return curve_figure(
+            plotted_curves(self.curves, names_split=not self.evaluation.has_one_split)
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row for each point of each curve."""
@@ -102,7 +108,9 @@ class Barrier(Summarized):
         parts = [self._matched.to_text()] if self._matched else []
         if self._has_statistics or self.curve.normalization != "interpolated":
             parts.append(f"statistics between the networks: {self.curve.normalization}")
-        parts.append(columns(barrier_rows(barriers_of(self.curves, self.baseline))))
+        barriers = barriers_of(self.curves, self.baseline)
+        names_split = not self.evaluation.has_one_split
+        parts.append(columns(barrier_rows(barriers, names_split=names_split)))
         return "\n".join([*parts, "", self.evaluation.to_text()])
 
     def to_json(self) -> dict[str, Any]:
@@ -218,7 +226,8 @@ def barrier(
     options.check(data)
     check_result_files(job.input_files, plot=plot, save=save)
     with open_with_data(job, data, normalization=normalization, split=split) as opened:
-        result = _measure(job, opened, options)
+        state = "aligned" if not align and _is_aligned(job, a, b) else "naive"
+        result = _measure(job, opened, options, state)
     if opened.networks.duplicates is not None:
         job.reporter.note("A and B hold the same tensors")
     result.evaluation.note_weaknesses(["A", "B"], job.reporter)
@@ -228,11 +237,26 @@ def barrier(
     return result
 
 
-def _measure(job: Job, opened: Opened, options: CurveOptions) -> Barrier:
+def _is_aligned(job: Job, a: Any, b: Any) -> bool:
+    """Return whether one network is a result of `align`, or its file names the other one."""
+    if isinstance(a, Alignment) or isinstance(b, Alignment):
+        return True
+    first, second = (source.path for source in job.sources)
+    if first is None or second is None:
+        return False
+    with contextlib.suppress(OneBasinError):
+        for reference, path in ((first, second), (second, first)):
+            known = read_provenance(path) or {}
+            if known.get("command") == "align" and known.get("sources", [])[:1] == [reference.name]:
+                return True
+    return False
+
+
+def _measure(job: Job, opened: Opened, options: CurveOptions, state: str) -> Barrier:
     """Measure the curves from A to B, and to B aligned to A if the job aligns."""
     networks = opened.networks
     matched = None
-    ends: dict[str, Mapping[str, Tensor]] = {"naive": networks.params_list[1]}
+    ends: dict[str, Mapping[str, Tensor]] = {state: networks.params_list[1]}
     if job.aligns and networks.duplicates is None:
         matched = match_networks(networks, job.symmetry, opened.matcher, job.reporter)
         ends["aligned"] = matched.apply(networks.params_list)[1]

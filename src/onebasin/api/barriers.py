@@ -91,7 +91,7 @@ class BarrierMatrix(Summarized):
             for row, (state, splits) in zip(panels, self.matrices.items(), strict=True):
                 for ax, (split, barriers) in zip(row, splits.items(), strict=True):
                     barriers.plot(ax, baseline=self.baseline, highest=highest)
-                    ax.set_title(f"{state}, {split}")
+                    ax.set_title(self._titled(state, split))
         return figure
 
     def to_json(self) -> dict[str, Any]:
@@ -133,13 +133,17 @@ class BarrierMatrix(Summarized):
             parts += [f"\n{columns(rows)}" for rows in self._whole()]
         return "\n".join(parts)
 
+    def _titled(self, title: str, split: str) -> str:
+        """Return a title with the split, if the data have two."""
+        return title if self.evaluation.has_one_split else f"{title}, {split}"
+
     def _whole(self) -> list[list[tuple[str, ...]]]:
         """Return each matrix as the rows of a table."""
         tables = []
         for state, splits in self.matrices.items():
             for split, barriers in splits.items():
                 matrix = barriers.matrix("loss", self.baseline)
-                rows = [(f"{state}, {split}", *barriers.names)]
+                rows = [(self._titled(state, split), *barriers.names)]
                 rows += [
                     (name, *(f"{value:.4f}" for value in row))
                     for name, row in zip(barriers.names, matrix, strict=True)
@@ -160,7 +164,7 @@ class BarrierMatrix(Summarized):
                     around = splits[split].indirect(quantity, self.baseline)[upper]
                     cells += [direct.mean(), direct.max(), around.mean()]
                 form = "{:.4f}" if quantity == "loss" else "{:.2%}"
-                rows.append((f"{quantity}, {split}", *(form.format(cell) for cell in cells)))
+                rows.append((self._titled(quantity, split), *(form.format(cell) for cell in cells)))
         return rows
 
 

@@ -188,4 +188,4 @@ def _measure(
         if evaluations.ensemble is not None:
             results[ensemble_name(names)] = evaluations.ensemble
         baseline, per_token = evaluations.baseline, evaluations.per_token
-    return SplitReport(split, results, baseline, per_token)
+    return SplitReport(split, results, baseline, per_token, data.test is None)

@@ -306,6 +306,8 @@ def _report(
     given = ["A", "B"] if len(labels) == 2 else names_of(labels, reserved=[MERGED])
     named: dict[str, Mapping[str, Tensor]] = dict(zip(given, networks.params_list, strict=True))
     named |= {UNALIGNED: LazyAverage(networks.params_list, average.weights), MERGED: average.params}
+    if evaluation.runs_model(job.data):
+        job.note_splits("test")
     report = evaluation.report(
         networks.architecture,
         named,

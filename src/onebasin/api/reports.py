@@ -27,12 +27,19 @@ class SplitReport:
         networks: the evaluations by name, in the order of the table.
         baseline: the best constant prediction, or None.
         per_token: whether every token has a label.
+        is_only: whether the data have no other split.
     """
 
     split: str
     networks: Mapping[str, Evaluation]
     baseline: Baseline | None = None
     per_token: bool = False
+    is_only: bool = False
+
+    @property
+    def place(self) -> str:
+        """The split, for messages; "data" if they have no other."""
+        return "data" if self.is_only else f"{self.split} split"
 
     def weaknesses(self, names: Sequence[str]) -> list[str]:
         """Return descriptions of networks that are not better than a constant prediction.
@@ -51,13 +58,13 @@ class SplitReport:
         texts = []
         if failing:
             texts.append(
-                f"{_joined(failing)} no better than a constant prediction on the {self.split} "
-                f"split (error {self._shown(failing, 'error')}, constant "
+                f"{_joined(failing)} no better than a constant prediction on the {self.place} "
+                f"(error {self._shown(failing, 'error')}, constant "
                 f"{self.baseline.error:.2%}); {CAUSES}"
             )
         if costly:
             texts.append(
-                f"the loss of {_listed(costly)} on the {self.split} split is above that of a "
+                f"the loss of {_listed(costly)} on the {self.place} is above that of a "
                 f"constant prediction ({self._shown(costly, 'loss')}, constant "
                 f"{self.baseline.loss:.4f}); {CAUSES}"
             )
@@ -131,6 +138,11 @@ class EvaluationReport:
     data: str
     splits: Sequence[SplitReport]
 
+    @property
+    def has_one_split(self) -> bool:
+        """Whether the data have one split, so that tables do not name it."""
+        return self.splits[-1].is_only
+
     def note_weaknesses(self, names: Sequence[str], reporter: Reporter) -> None:
         """Note the given networks that are not better than a constant prediction.
 
@@ -151,8 +163,9 @@ class EvaluationReport:
             for split in self.splits
             for cell in split.header
         ]
-        count = "" if several else f", {last.split} split ({_count(last)})"
-        rows = [(f"on {self.data}{count}", *header)]
+        place = self.data if self.has_one_split else f"{self.data}, {last.place}"
+        title = f"on {self.data}" if several else f"on {place} ({_count(last)})"
+        rows = [(title, *header)]
         rows += [(name, *(c for split in self.splits for c in split.cells(name))) for name in names]
         return columns(rows)
 
@@ -174,12 +187,14 @@ class DistanceReport:
         split: "train" or "test".
         networks: the distances by name.
         reference: names of the networks whose mean output is the reference.
+        is_only: whether the data have no other split.
     """
 
     data: str
     split: str
     networks: Mapping[str, OutputDistance]
     reference: Sequence[str] = ("A", "B")
+    is_only: bool = False
 
     def note_weaknesses(self, names: Sequence[str], reporter: Reporter) -> None:
         """Do nothing, because this needs labels."""
@@ -187,13 +202,8 @@ class DistanceReport:
     def to_text(self) -> str:
         """Return a table: a row for each network."""
         count = next(iter(self.networks.values())).num_examples
-        rows = [
-            (
-                f"outputs on {self.data}, {self.split} split ({count} rows, no labels)",
-                "distance",
-                "agreement",
-            )
-        ]
+        place = self.data if self.is_only else f"{self.data}, {self.split} split"
+        rows = [(f"outputs on {place} ({count} rows, no labels)", "distance", "agreement")]
         for name, distance in self.networks.items():
             agreement = "" if isnan(distance.agreement) else f"{distance.agreement:.2%}"
             rows.append((name, f"{distance.distance:.4f}", agreement))

@@ -87,10 +87,20 @@ def _draw(ax: Axes, lines: Sequence[PlottedCurve], quantity: Quantity) -> None:
         ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
 
 
-def plotted_curves(curves: Curves) -> list[PlottedCurve]:
-    """Return all curves with their labels and styles."""
+def plotted_curves(curves: Curves, *, names_split: bool = True) -> list[PlottedCurve]:
+    """Return all curves with their labels and styles.
+
+    Args:
+        curves: the curves.
+        names_split: whether the labels have the split.
+    """
     return [
-        PlottedCurve(curve, f"{state}, {split}", state == "aligned", split == "test")
+        PlottedCurve(
+            curve,
+            f"{state}, {split}" if names_split else state,
+            state == "aligned",
+            split == "test",
+        )
         for state, splits in curves.items()
         for split, curve in splits.items()
     ]

@@ -173,14 +173,18 @@ def barriers_of(curves: Curves, baseline: BarrierBaseline = "linear") -> Barrier
     }
 
 
-def barrier_rows(barriers: Barriers) -> list[tuple[str, ...]]:
+def barrier_rows(barriers: Barriers, *, names_split: bool = True) -> list[tuple[str, ...]]:
     """Return the rows of a table of barriers: the header, then one for each measure.
 
     Args:
         barriers: from `barriers_of`.
+        names_split: whether the first column has the split.
     """
     rows = [
-        (f"{quantity}, {split}", *(_shown(b[split][quantity], quantity) for b in barriers.values()))
+        (
+            f"{quantity}, {split}" if names_split else quantity,
+            *(_shown(b[split][quantity], quantity) for b in barriers.values()),
+        )
         for quantity in ("loss", "error")
         for split in next(iter(barriers.values()))
     ]
