@@ -17,7 +17,7 @@ from onebasin.api._symmetries import SymmetryOptions, VerifiedSymmetry, verified
 from onebasin.checkpoints import Architecture
 from onebasin.matching import ManyMatching, Matching, Step
 from onebasin.matching.registry import find_method
-from onebasin.merging._moved import LazyPermuted
+from onebasin.merging._permuted import LazyPermuted
 from onebasin.symmetry import Permutation, Symmetry
 
 

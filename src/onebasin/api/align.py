@@ -18,7 +18,7 @@ from onebasin.api.reports import Report
 from onebasin.api.results import ComputedNetwork, NetworkResult
 from onebasin.errors import public
 from onebasin.matching import ManyMatching, Matching
-from onebasin.merging._moved import LazyPermuted
+from onebasin.merging._permuted import LazyPermuted
 from onebasin.merging.averages import LazyAverage
 from onebasin.symmetry import Permutation, Symmetry, Verification
 

@@ -21,7 +21,7 @@ from onebasin.api._symmetries import verified_symmetry
 from onebasin.api.results import Summarized
 from onebasin.errors import ArgumentError, check_choice, check_whole, public
 from onebasin.evaluation.curves import LineNormalization
-from onebasin.merging._moved import LazyPermuted
+from onebasin.merging._permuted import LazyPermuted
 from onebasin.symmetry import Permutation
 
 if TYPE_CHECKING:

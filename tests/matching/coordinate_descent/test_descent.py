@@ -7,8 +7,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from onebasin.matching._coordinate_descent.descent import Descent
-from onebasin.matching._coordinate_descent.moments import match_by_moments
+from onebasin.matching._coordinate_descent.descent import Descent, match_by_moments
 from onebasin.matching._coordinate_descent.pair import Pair
 from onebasin.matching._coordinate_descent.search import Search
 from tests.matching.problems import unrelated

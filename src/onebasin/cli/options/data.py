@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from onebasin.cli.options.declare import count, option
+from onebasin.cli.option_groups import count, option
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:

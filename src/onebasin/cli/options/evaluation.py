@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from onebasin.cli.options.declare import count
+from onebasin.cli.option_groups import count
 
 MaxTestExamples = Annotated[
     int | None,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from onebasin.cli.options.declare import count, option
+from onebasin.cli.option_groups import count, option
 from onebasin.cli.options.networks import ArchitectureOptions
 
 SymmetryFile = Annotated[

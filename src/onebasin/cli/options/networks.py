@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from onebasin.cli.options.declare import argument, option
+from onebasin.cli.option_groups import argument, option
 
 Arch = Annotated[
     str,

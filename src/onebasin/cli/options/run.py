@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from onebasin.cli.console import open_console
-from onebasin.cli.options.declare import option
+from onebasin.cli.option_groups import option
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

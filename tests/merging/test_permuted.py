@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from onebasin.merging._moved import LazyPermuted
+from onebasin.merging._permuted import LazyPermuted
 from onebasin.symmetry import Permutation
 from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Fixed, Units
