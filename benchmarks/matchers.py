@@ -1,8 +1,8 @@
-"""Compare all matchers on the same pairs of networks, and write what came out.
+"""Compare all matchers on the same pairs of networks, and write the page of the results.
 
 For every pair, matcher and repair of statistics: the barriers of loss and error on training and
-test data, the network halfway, seconds and memory. Every matcher runs in a process of its own
-and sees the same training examples.
+test data, the loss of the midpoint, seconds and memory. Every matcher runs in a separate process
+and uses the same training examples.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SETTINGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "combined, then straight-through": ("straight-through", {"init": "combined"}),
     "combined, then sinkhorn": ("sinkhorn", {"objective": "midpoint", "init": "combined"}),
 }
-"""For each row the method of the catalogue and its options; `init` names another to start from."""
+"""Method and options of each matcher; `init` names the matcher that runs first."""
 
 REPAIRS = ("none", "reset", "repair", "rescale")
 ALPHAS = (0.0, 0.5, 1.0)
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _kept(folder: Path) -> list[dict[str, Any]]:
-    """Return what the page has already."""
+    """Return the rows of the existing page."""
     return json.loads((folder / "matchers.json").read_text())["rows"]
 
 
@@ -145,7 +145,7 @@ def measure_line(
     sets: Mapping[str, Batches],
     kind: str,
 ) -> dict[str, float]:
-    """Return barriers and the network halfway, on every set, with a repair between the ends."""
+    """Return barriers and the loss of the midpoint on every set, with a repair of the midpoint."""
     points = []
     for alpha in ALPHAS:
         merged = onebasin.average([a, b], [alpha, 1 - alpha])
@@ -174,10 +174,10 @@ def measure_line(
 
 
 def _normalization(matcher: str, params: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return the option of matchers that look at a loss, for networks with BatchNorm."""
-    name, options = MATCHERS[matcher]
-    sees_loss = "normalization" in MATCHERS[name].options and options.get("objective") != "weights"
-    return {"normalization": "batch"} if sees_loss and _has_statistics(params) else {}
+    """Return the option of matchers that evaluate a loss, for networks with BatchNorm."""
+    name, options = SETTINGS[matcher]
+    uses_loss = "normalization" in MATCHERS[name].options and options.get("objective") != "weights"
+    return {"normalization": "batch"} if uses_loss and _has_statistics(params) else {}
 
 
 def _has_statistics(params: Mapping[str, Tensor]) -> bool:
@@ -214,14 +214,14 @@ def _counts(field: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
-    parser.add_argument("--matchers", nargs="+", choices=list(MATCHERS), default=list(MATCHERS))
+    parser.add_argument("--matchers", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--data-root", type=Path, help="folder of the data; else ONEBASIN_DATA")
     parser.add_argument(
         "--cache", type=Path, default=Path("matchers-cache"), help="folder of the trained pairs"
     )
     parser.add_argument(
-        "--keep", action="store_true", help="keep what the page has of other pairs and matchers"
+        "--keep", action="store_true", help="keep existing rows of other pairs and matchers"
     )
     add_folder(parser)
     return parser

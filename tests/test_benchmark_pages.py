@@ -10,6 +10,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
+
+from onebasin.matching.registry import MATCHERS
 
 PAGES = {
     "annealing": "annealing",
@@ -49,6 +52,24 @@ def test_page_is_rendered_from_its_figures(
     figures = json.loads((folder / f"{name}.json").read_text("utf-8"))
     text = render(import_benchmark(PAGES[name], repository, monkeypatch), figures)
     assert (folder / f"{name}.md").read_text("utf-8") == text
+
+
+def test_matchers_of_the_benchmark_exist(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = import_benchmark("matchers", repository, monkeypatch)
+    assert benchmark._parser().parse_args([]).matchers == list(benchmark.SETTINGS)
+    for name, (method, options) in benchmark.SETTINGS.items():
+        given = {key: value for key, value in options.items() if key != "init"}
+        assert method in MATCHERS or name == "none"
+        assert given.keys() <= (MATCHERS[method].options.keys() if method else set())
+        assert options.get("init", "combined") in benchmark.SETTINGS
+    with_statistics = {"norm.running_mean": torch.zeros(2)}
+    uses_batches = {
+        name
+        for name in benchmark.SETTINGS
+        if name != "none" and benchmark._normalization(name, with_statistics)
+    }
+    assert {"straight-through", "sinkhorn, midpoint"} <= uses_batches
+    assert not {"weights", "combined", "sinkhorn, weights"} & uses_batches
 
 
 def test_peak_memory_measures_an_allocation(
