@@ -7,6 +7,7 @@ catalogue prints its rows, and writes a page only with `--out`.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import platform
@@ -14,7 +15,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkContext, ForkProcess
@@ -48,10 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not chosen:
         print("coverage: no model of the catalogue matches", file=sys.stderr)
         return 2
-    rows = {}
-    for row in measure_all(chosen, options):
+    rows = {(row.library, row.name): row for row in kept_rows(options.keep)}
+    remaining = [entry for entry in chosen if (entry.library, entry.name) not in rows]
+    for row in measure_all(remaining, options):
         rows[row.library, row.name] = row
         print(f"{len(rows)}/{len(chosen)}", row.library, *row_cells(row), row.reason, flush=True)
+        if options.keep is not None:
+            with options.keep.open("a") as file:
+                file.write(json.dumps(asdict(row)) + "\n")
     ordered = [rows[entry.library, entry.name] for entry in chosen]
     whole = options.only is None and options.library is None
     folder = options.out or (DOCUMENTATION if whole else None)
@@ -59,6 +64,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(write_page(ordered, environment(options), folder))
     expected = INFERRED if options.no_verify else VERIFIED
     return 0 if all(row.status == expected for row in ordered) else 1
+
+
+def kept_rows(path: Path | None) -> list[Row]:
+    """Return the rows of models that an earlier run measured."""
+    if path is None or not path.exists():
+        return []
+    rows = map(json.loads, path.read_text().splitlines())
+    lists = ("unsupported_ops", "failed_groups")
+    return [Row(**row | {name: tuple(row[name]) for name in lists}) for row in rows]
 
 
 def measure_all(chosen: Sequence[Entry], options: argparse.Namespace) -> Iterator[Row]:
@@ -139,6 +153,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--memory", type=float, default=20.0, help="GiB for one model")
     parser.add_argument(
         "--controls", type=int, help="groups with a negative control (default: all)"
+    )
+    parser.add_argument(
+        "--keep", type=Path, help="file of finished rows; a later run measures only the others"
     )
     parser.add_argument("--no-verify", action="store_true", help="infer only")
     parser.add_argument("--out", type=Path, help="folder of coverage.md and coverage.json")
