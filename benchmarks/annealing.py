@@ -62,7 +62,7 @@ CASES = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure every case, print it, and write the page."""
     options = _parser().parse_args(argv)
-    # numba looks for a package named coverage, and must not find the benchmark beside this one.
+    # numba looks for a package named coverage, and must not find the benchmark in this folder.
     sys.path[:] = [path for path in sys.path if Path(path).resolve() != Path(__file__).parent]
     torch.set_num_threads(options.threads)
     from onebasin.data.datasets import load_dataset
@@ -115,7 +115,7 @@ def measure(case: Case, data: Any, runs: int, num_examples: int) -> dict[str, An
 
 
 def problem(case: Case, data: Any, num_examples: int) -> tuple[Any, ...]:
-    """Return trained networks of a case, and the examples they are annealed on."""
+    """Return trained networks of a case, and the examples for annealing."""
     import onebasin
     from onebasin_studies.training.train import train
 
@@ -137,7 +137,7 @@ def problem(case: Case, data: Any, num_examples: int) -> tuple[Any, ...]:
 
 
 def make_walk(case: Case, model: Any, symmetry: Any, networks: Any, batches: Any) -> Any:
-    """Return an annealing state of onebasin at the identity, and its averages."""
+    """Return the annealing state of onebasin at the identity, and its averages."""
     from onebasin import Permutation
     from onebasin.matching._annealing.evaluated import examples_of
     from onebasin.matching._annealing.factory import state_factory
@@ -161,7 +161,7 @@ def make_peer(case: Case, networks: Any, mixtures: Any, inputs: Tensor, labels: 
     biases = [[t for n, t in p.items() if n.endswith("bias")] for p in networks]
 
     class Peer(Annealer):
-        """State: for every network an order of each hidden layer, one list after the other."""
+        """Annealer whose state is one order for each hidden layer of each network."""
 
         copy_strategy, updates, steps, Tmax, Tmin = "slice", 0, PEER_STEPS, 1e-4, 0.99e-4
 
@@ -205,7 +205,7 @@ def make_peer(case: Case, networks: Any, mixtures: Any, inputs: Tensor, labels: 
 
 
 def whole(case: Case, data: Any, num_examples: int) -> dict[str, Any]:
-    """Return the seconds of the paper's number of steps, from the call to the result."""
+    """Return the seconds of a complete search with the number of steps of the paper."""
     import onebasin
 
     model, symmetry, networks, inputs, labels = problem(case, data, num_examples)

@@ -1,6 +1,6 @@
-"""The pairs of networks that matchers are compared on: trained once, kept in a folder.
+"""Pairs of networks for the comparison of matchers, trained once and stored in a folder.
 
-Two networks of each kind from seeds 0 and 1, on MNIST and CIFAR-10, which are read from the
+The two networks of each kind have the seeds 0 and 1. Their data, MNIST and CIFAR-10, are in the
 folder that the environment variable ONEBASIN_DATA names.
 """
 
@@ -21,16 +21,16 @@ from onebasin_studies.training.train import train
 
 @dataclass(frozen=True)
 class PairCase:
-    """A kind of network, and how the two are trained.
+    """A kind of network, and its training.
 
     Args:
-        build: makes the network.
-        dataset: name of the data.
-        layout: how inputs lie, as `load_dataset` takes it.
-        recipe: of training.
-        num_seen: training examples that matchers and repairs see.
-        num_tested: test examples that networks are measured on.
-        is_chain: whether it is a chain of linear layers, on which annealing is quick.
+        build: function that returns the network.
+        dataset: name of the dataset.
+        layout: layout of the inputs, as for `load_dataset`.
+        recipe: hyperparameters of the training.
+        num_seen: number of training examples for matchers and repairs.
+        num_tested: number of test examples.
+        is_chain: whether it is a chain of linear layers, for which annealing is fast.
     """
 
     build: Callable[[], nn.Module]
@@ -42,11 +42,11 @@ class PairCase:
     is_chain: bool = False
 
     def data(self, root: Path | None) -> Dataset:
-        """Return its dataset."""
+        """Return the dataset."""
         return load_dataset(self.dataset, root=root, layout=self.layout)  # type: ignore[arg-type]
 
     def networks(self, data: Dataset, folder: Path) -> list[dict[str, Tensor]]:
-        """Return the two networks; what the folder has of them is not trained again."""
+        """Return the two networks; networks of the folder are not trained again."""
         found = train(self.build(), data, seeds=[0, 1], recipe=self.recipe, checkpoints=folder)
         return [network.params for network in found]
 
@@ -70,7 +70,7 @@ def _image(build: Callable[[], nn.Module], epochs: int, learning_rate: float) ->
         weight_decay=5e-4,
         stop_loss=None,
     )
-    # A convolutional feature has as many samples as positions, so fewer images say as much.
+    # Each position is a sample of a convolutional feature, so fewer images are enough.
     return PairCase(build, "cifar10", "images", recipe, num_seen=2_000, num_tested=5_000)
 
 
@@ -80,4 +80,4 @@ PAIRS: Mapping[str, PairCase] = {
     "vgg11": _image(lambda: VGG(depth=11, width=16, norm="batch"), 8, 0.05),
     "resnet20": _image(lambda: ResNet20(width=1, norm="batch"), 4, 0.1),
 }
-"""The kinds by name."""
+"""The kinds of networks by name."""

@@ -1,4 +1,4 @@
-"""What benchmarks share: where they write what came out, and what they say of the machine."""
+"""Output of benchmarks: pages, JSON files, and a description of the machine."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
-    """Give a program the option `--out`, where `publish` writes."""
+    """Add the option `--out` to a program: the folder of its page."""
     parser.add_argument("--out", type=Path, default=DOCUMENTATION, help="folder of the page")
 
 
 def machine(*packages: str) -> dict[str, str]:
-    """Return versions of packages and of Python, and what the machine is, for the page."""
+    """Return the versions of packages and of Python, and the machine, for the page."""
     found = {}
     for name in packages:
         try:
@@ -33,13 +33,13 @@ def machine(*packages: str) -> dict[str, str]:
 
 
 def publish(name: str, text: str, document: Any, folder: Path | None) -> None:
-    """Print a page, and write it beside its numbers.
+    """Print a page, and write it with its figures.
 
     Args:
-        name: of both files, which end in `.md` and `.json`.
+        name: name of both files, `NAME.md` and `NAME.json`.
         text: the page.
-        document: the numbers, as plain JSON values.
-        folder: where to; None prints only.
+        document: the figures, as plain JSON values.
+        folder: folder of the files; None prints only.
     """
     print(text)
     if folder is not None:
@@ -47,7 +47,7 @@ def publish(name: str, text: str, document: Any, folder: Path | None) -> None:
 
 
 def write(name: str, text: str, document: Any, folder: Path) -> None:
-    """Write a page beside its numbers; arguments as for `publish`."""
+    """Write a page with its figures; arguments as for `publish`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.md").write_text(text)
     (folder / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")

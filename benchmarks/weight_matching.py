@@ -41,7 +41,7 @@ MODELS = ("resnet50", "vgg16_bn", "vit_b_16", "llama-1b")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure every case that is asked for, print it, and write the page."""
+    """Measure all requested cases, print them, and write the page."""
     options = _parser().parse_args(argv)
     os.environ.update(OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1")
     context = multiprocessing.get_context("spawn")
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _kept(folder: Path) -> list[dict[str, Any]]:
-    """Return what the page has already."""
+    """Return the rows of the existing page."""
     return json.loads((folder / "weight_matching.json").read_text())["rows"]
 
 
@@ -104,9 +104,9 @@ def write_networks(name: str, folder: str) -> None:
 
 
 def measure_memory(name: str, folder: str, threads: int) -> dict[str, float]:
-    """Return the memory that matching of two checkpoints takes, mapped from files.
+    """Return the memory that the matching of two mapped checkpoints needs.
 
-    The symmetry is traced on the meta device, so that there is no network in memory at all.
+    The symmetry is inferred on the meta device, so no network is in memory.
     """
     import onebasin
 
@@ -161,8 +161,8 @@ def noisy(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def floor(symmetry: Any, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
     """Return the seconds of one sweep's matrix products and one assignment per group.
 
-    The rows of both networks are rearranged and converted beforehand, outside of the clock;
-    nothing moves, and nothing is accepted.
+    The time does not include rearranging and converting the rows of both networks. No unit is
+    permuted.
     """
     from onebasin import Permutation
     from onebasin.matching._coordinate_descent.pair import Pair
@@ -193,7 +193,7 @@ def floor(symmetry: Any, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> fl
 
 
 def _peer(context: Any, name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Return what rebasin takes, the median over as many runs as ours, or why it takes none."""
+    """Return the median time of rebasin over as many runs, or the reason for its failure."""
     found: list[dict[str, Any]] = []
     while len(found) < options.runs:
         with context.Pool(1) as pool:
@@ -205,7 +205,7 @@ def _peer(context: Any, name: str, options: argparse.Namespace) -> dict[str, Any
 
 
 def measure_peer(name: str, threads: int) -> dict[str, Any]:
-    """Return the seconds of rebasin's search on the same networks, and what it reached."""
+    """Return the seconds of rebasin's search on the same networks, and its objective."""
     import copy
 
     torch.set_num_threads(threads)
@@ -227,7 +227,7 @@ def measure_peer(name: str, threads: int) -> dict[str, Any]:
 
 
 def _outcome(peer: Any, limit: float) -> dict[str, Any]:
-    """Return what the peer measured, or why it has not."""
+    """Return the measurement of rebasin, or the reason for its failure."""
     try:
         return peer.get(timeout=limit)
     except multiprocessing.TimeoutError:
@@ -298,11 +298,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--peer", action="store_true", help="measure rebasin, too")
+    parser.add_argument("--peer", action="store_true", help="also measure rebasin")
     parser.add_argument(
-        "--peer-limit", type=float, default=300.0, metavar="SECONDS", help="patience with rebasin"
+        "--peer-limit", type=float, default=300.0, metavar="SECONDS", help="time limit of rebasin"
     )
-    parser.add_argument("--keep", action="store_true", help="keep what the page has of others")
+    parser.add_argument("--keep", action="store_true", help="keep existing rows of other models")
     add_folder(parser)
     return parser
 

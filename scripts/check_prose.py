@@ -20,7 +20,10 @@ from scripts.prose_rules import RULES
 from scripts.prose_sources import prose_of
 
 ROOT = Path(__file__).resolve().parents[1]
-PLACES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "src", "tests", "scripts")
+PLACES = (
+    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "src", "tests", "scripts",
+    "benchmarks", "examples",
+)  # fmt: skip
 SKIPPED = ("scripts/prose_rules.py", "tests/test_prose.py")
 """Files that list the banned words."""
 

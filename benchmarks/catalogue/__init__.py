@@ -1,7 +1,7 @@
-"""The models that the symmetry inference is tested on, none of which needs the network.
+"""Models for tests of the symmetry inference, built without the internet.
 
-Owns the choice of models, their tiny configurations and their inputs. `entries()` lists them;
-a library is imported only when its entries are asked for or built.
+The catalogue selects the models, their tiny configurations and their inputs. `entries()` lists
+them. A library is imported only when its entries are listed or built.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""One row of the catalogue: a model that can be built offline, and an input it accepts.
+"""Entries of the catalogue: models that are built offline, with an input and random weights.
 
-Owns `Entry`, the random inputs, and the liveliness of the weights. Fresh weights are full of
-constants (zero biases, unit scales); a permutation of equal numbers changes nothing, so a proof on
-them would be blind. Every entry therefore leaves here with no two equal units.
+Initial weights have many constants, such as zero biases and unit scales. A permutation of equal
+numbers changes nothing, so verification on them would test nothing. All entries therefore get
+weights without equal units.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Entry:
     """A model of the catalogue.
 
     Args:
-        name: unique within its library, e.g. `resnet18` or `LlamaForCausalLM`.
-        family: the architecture family, e.g. the source module it comes from.
+        name: name, unique in its library, such as `resnet18` or `LlamaForCausalLM`.
+        family: architecture family, such as the source module.
         library: `torchvision`, `timm` or `transformers`.
         build: returns the model in eval mode, float32, random weights, no network access.
         example: takes the model and returns `(args, kwargs)` for one forward pass, batch 2.
@@ -53,7 +53,7 @@ def random_tokens(batch: int, length: int, vocabulary: int, *, seed: int = 0) ->
 
 
 def seeded(build: Callable[[], nn.Module], *, seed: int = 0) -> nn.Module:
-    """Build under a seed without touching the caller's random state; eval mode, lively weights."""
+    """Build a model with a seed: in eval mode, without equal units; random states do not change."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build()
@@ -61,10 +61,10 @@ def seeded(build: Callable[[], nn.Module], *, seed: int = 0) -> nn.Module:
 
 
 def enliven(model: nn.Module, *, seed: int = 0) -> nn.Module:
-    """Break every tie between units, in place: noise on parameters and running statistics.
+    """Make all units different, in place, by noise on parameters and running statistics.
 
-    Multiplicative noise everywhere; constant tensors (biases, scales, tokens) get additive noise
-    too. Tables that a forward pass relies on (positions, frequencies) are buffers and stay.
+    The noise is multiplicative; constant tensors (biases, scales, tokens) also get additive noise.
+    Other buffers, such as tables of positions and frequencies, are not changed.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

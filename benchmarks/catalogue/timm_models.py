@@ -1,7 +1,7 @@
 """timm models, at least one small one for every model file of the library.
 
-Owns the choice of variants, their input sizes, and the few sizes that are cut so that a model with
-a large minimum fits. A family is the file of `timm.models` that defines the architecture.
+The file selects variants and their input sizes, and reduces some sizes of large models. A family
+is the file of `timm.models` that defines the architecture.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .torchvision_models import load_torchvision
 
 DEFAULT_SIZE = 64
 
-# Take any image size as they are.
+# These models accept any image size.
 FREE = {
     "byoanet": "halonet_h1 eca_halonext26ts lambda_resnet26t",
     "byobnet": "test_byobnet mobileone_s1 repvgg_a0 gernet_s gcresnext26ts bat_resnext26ts"

@@ -1,7 +1,7 @@
 """Every classification model of torchvision, with random weights and the smallest useful input.
 
-Owns the input sizes. Sizes leave at least 2x2 positions before the last pooling, so that no
-dimension of size 1 broadcasts by accident.
+Input sizes give at least 2x2 positions before the last pooling: a dimension of size 1 could
+broadcast by accident.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _libraries: list[torch.library.Library] = []
 
 
 def load_torchvision() -> Any:
-    """Import torchvision; beside a CPU torch, declare the two operators its import asks for."""
+    """Import torchvision; with a CPU build of torch, declare two required operators."""
     try:
         return importlib.import_module("torchvision")
     except RuntimeError as error:

@@ -1,6 +1,6 @@
 """Tiny configurations of transformers' detectors, and of models that read several kinds of input.
 
-Owns their sizes: backbones of 20 to 72 channels, hidden 60, and the inputs only they take.
+Sizes: backbones of 20 to 72 channels, hidden 60. The file also has the inputs of these models.
 """
 
 from __future__ import annotations

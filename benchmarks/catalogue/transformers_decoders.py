@@ -1,6 +1,6 @@
 """Tiny configurations of transformers' dense decoders.
 
-Owns their sizes: hidden 60; 6 query heads over 3 key-value heads where they are grouped, 5 heads
+Sizes: hidden 60; 6 query heads over 3 key-value heads where they are grouped, 5 heads
 where they are not; a free head size is 14, so that heads times head size is not the hidden size.
 """
 

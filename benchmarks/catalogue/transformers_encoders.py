@@ -1,6 +1,6 @@
 """Tiny configurations of transformers' text encoders.
 
-Owns their sizes: hidden 60, 5 heads of 12, intermediate 88.
+Sizes: hidden 60, 5 heads of 12, intermediate 88.
 """
 
 from __future__ import annotations

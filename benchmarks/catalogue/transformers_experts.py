@@ -1,6 +1,6 @@
 """Tiny configurations of transformers' mixtures of experts.
 
-Owns their sizes: 5 experts of width 26, 2 of them for every token. `batched_mm` is the experts'
+Sizes: 5 experts of width 26, 2 of them for every token. `batched_mm` is the experts'
 implementation that has one graph for every input; three are built with the default one too.
 """
 

@@ -1,6 +1,6 @@
 """The inputs of the transformers entries: tokens, images and sound, batch 2.
 
-Owns the sizes that every configuration shares. Batch 2 and length 7 are no size of a model.
+Batch size 2 and length 7 differ from all sizes of the models.
 """
 
 from __future__ import annotations

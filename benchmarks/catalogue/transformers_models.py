@@ -1,8 +1,8 @@
 """transformers architectures with tiny configurations and random weights.
 
-Owns how an `Architecture` (a class, a configuration, a kind of input) becomes an entry. The
-configurations live beside this file, one file per kind of model. Sizes are pairwise distinct
-wherever a configuration allows, so that no two dimensions agree by accident.
+An `Architecture` has a class, a configuration and a kind of input. The configurations are in the
+files of this folder, one for each kind of model. All sizes of a model differ if possible: two
+dimensions could otherwise agree by accident.
 """
 
 from __future__ import annotations

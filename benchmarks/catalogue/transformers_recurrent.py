@@ -1,6 +1,6 @@
 """Tiny configurations of transformers' recurrent and hybrid decoders.
 
-Owns their sizes: state 10, convolution 4, beside the sizes of the dense decoders.
+State size 10, convolutions of width 4; other sizes as for the dense decoders.
 """
 
 from __future__ import annotations

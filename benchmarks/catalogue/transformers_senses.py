@@ -1,6 +1,6 @@
 """Tiny configurations of transformers' sound models, and of those that pair images with text.
 
-Owns their sizes: convolutional features of 20 channels, hidden 60, 5 heads of 12.
+Sizes: convolutional features of 20 channels, hidden 60, 5 heads of 12.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Tiny configurations of transformers' encoder-decoders.
 
-Owns their sizes. They return the encoder's hidden states beside the logits; only the logits count.
+They also return the hidden states of the encoder; only the logits count as outputs.
 """
 
 from __future__ import annotations

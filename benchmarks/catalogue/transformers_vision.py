@@ -1,6 +1,6 @@
 """Tiny configurations of transformers' image classifiers and dense predictors.
 
-Owns their sizes: images of 32 or 64, patches of 8, hidden 60, 5 heads of 12.
+Sizes: images of 32 or 64, patches of 8, hidden 60, 5 heads of 12.
 """
 
 from __future__ import annotations

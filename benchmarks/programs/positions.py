@@ -74,7 +74,7 @@ def moved_positions(w: Writer, v: str) -> str | None:
 
 
 def reshaping(w: Writer, v: str) -> str | None:
-    """Features are split into factors that are handled apart."""
+    """Features are split into factors that are processed separately."""
     n = w.features(v)
     k = w.divisor(n)
     if k is None:
