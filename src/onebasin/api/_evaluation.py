@@ -51,7 +51,7 @@ def check_measurement(
 
 @dataclass(frozen=True)
 class CurveOptions:
-    """Options of curves between networks, as arguments of `barrier` and `barriers`.
+    """Options of curves between networks, checked by `check_measurement`.
 
     Args:
         split: split of the data.
@@ -64,12 +64,6 @@ class CurveOptions:
     num_points: int
     normalization: LineNormalization
     baseline: BarrierBaseline
-
-    def check(self, data: Any) -> None:
-        """Check the options and the data; see `check_measurement`."""
-        check_measurement(
-            data, self.split, self.normalization, self.num_points, baseline=self.baseline
-        )
 
 
 def check_result_files(inputs: Sequence[Path], *, plot: Any = None, save: Any = None) -> None:

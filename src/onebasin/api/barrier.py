@@ -13,7 +13,12 @@ from torch import Tensor
 
 from onebasin._text import columns
 from onebasin.api._alignment import Matched, match_networks, matched_to_json
-from onebasin.api._evaluation import CurveOptions, check_result_files, report_of_curves
+from onebasin.api._evaluation import (
+    CurveOptions,
+    check_measurement,
+    check_result_files,
+    report_of_curves,
+)
 from onebasin.api._job import Job, MatchingOptions, NetworkOptions, Opened, open_with_data
 from onebasin.api._matchers import AUTO
 from onebasin.api.align import Alignment
@@ -222,8 +227,8 @@ def barrier(
         MatchingOptions(method, method_options, init, symmetry, verify),
         aligns=align,
     )
+    check_measurement(data, split, normalization, num_points, baseline=baseline)
     options = CurveOptions(split, num_points, normalization, baseline)
-    options.check(data)
     check_result_files(job.input_files, plot=plot, save=save)
     with open_with_data(job, data, normalization=normalization, split=split) as opened:
         state = "aligned" if not align and _is_aligned(job, a, b) else "naive"

@@ -12,7 +12,12 @@ import numpy as np
 from torch import Tensor
 
 from onebasin._text import columns
-from onebasin.api._evaluation import CurveOptions, check_result_files, report_of_pairs
+from onebasin.api._evaluation import (
+    CurveOptions,
+    check_measurement,
+    check_result_files,
+    report_of_pairs,
+)
 from onebasin.api._job import Job, MatchingOptions, NetworkOptions, Opened, open_with_data
 from onebasin.api._matchers import AUTO, permutation_of
 from onebasin.api._networks import names_of
@@ -214,8 +219,8 @@ def barriers(
     if len(job.sources) < 2:
         raise ArgumentError(f"{len(job.sources)} networks given; pass two or more")
     names = names_of(job.labels)
+    check_measurement(data, split, normalization, num_points, baseline=baseline)
     options = CurveOptions(split, num_points, normalization, baseline)
-    options.check(data)
     check_result_files(job.input_files, plot=plot, save=save)
     with open_with_data(job, data, normalization=normalization, split=split) as opened:
         result = _measure(job, opened, options, names)
