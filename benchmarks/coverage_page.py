@@ -13,15 +13,18 @@ from coverage_row import INFERRED, NOT_INFERRED, VERIFIED, WRONG, Row
 
 INTRODUCTION = """# Coverage
 
-The symmetry of every model of `benchmarks/catalogue` is inferred by `onebasin.infer_symmetry`, and
-verified by `onebasin.verify` on the original module in float64. Command:
+Written by `python benchmarks/coverage.py`. For every model of `benchmarks/catalogue`,
+`onebasin.infer_symmetry` infers the symmetry, and `onebasin.verify` verifies it on the original
+module in float64.
 
-```sh
-python benchmarks/coverage.py
-```
-
-Movable: the fraction of the parameter entries with a dimension in a group. Error: the largest
-relative change of an output. Unsupported: operators that no rule supports.
+| column | meaning |
+|---|---|
+| families | number of different architectures |
+| wrong groups | number of models with a group that failed verification |
+| log10 order | log10 of the number of equivalent copies of the model |
+| movable | fraction of the parameters on at least one permutable dimension |
+| unsupported | number of operators without a rule |
+| error | largest relative change of an output during verification |
 """
 COLUMNS = (
     "model", "parameters", "groups", "log10 order", "movable", "unsupported", "error",
