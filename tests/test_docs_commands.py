@@ -72,7 +72,7 @@ def check_command(line: str) -> None:
     elif name == "inspect":
         (word,) = create(params["arch"])
         if is_path(word) and not is_named(word):
-            recorded_architecture("inspect", word, [word])
+            recorded_architecture(word)
 
 
 def problem_of(line: str) -> str:

@@ -246,7 +246,11 @@ LABEL_KEYS = ("labels", "label")
 
 
 def model_inputs(
-    model: nn.Module, example_args: Any, example_kwargs: Mapping[str, Any] | None
+    model: nn.Module,
+    example_args: Any,
+    example_kwargs: Mapping[str, Any] | None,
+    *,
+    name: str = "example_args",
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return example inputs as positional and keyword arguments of a model.
 
@@ -257,6 +261,7 @@ def model_inputs(
         model: the model.
         example_args: one tensor, a tuple of positional inputs, or a mapping.
         example_kwargs: keyword inputs.
+        name: name of the argument, for messages.
 
     Raises:
         OneBasinError: there are no inputs, or the model does not take them.
@@ -268,7 +273,7 @@ def model_inputs(
         return tuple(example_args), kwargs
     if not isinstance(example_args, Mapping):
         raise ArgumentError(
-            f"example_args is {described(example_args)}; pass the inputs of one call of the"
+            f"{name} is {described(example_args)}; pass the inputs of one call of the"
             " model: a tensor, a tuple, or a mapping of keyword inputs"
         )
     return _keyword_inputs(model, dict(example_args), kwargs)

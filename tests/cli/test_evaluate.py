@@ -156,7 +156,7 @@ def test_a_wrong_normalization_is_noted(capsys, tmp_path, files, pair, command):
     out = ("-o", tmp_path / "out.safetensors") if command in ("merge", "align") else ()
     found = succeed(capsys, command, *pair, "--data", files / "shifted.npz", *out)
     assert WEAK in found.err
-    assert "check --normalize" in found.err
+    assert "check the normalization" in found.err
 
 
 def test_another_normalization_than_that_of_the_training_is_noted(capsys, tmp_path, pair):

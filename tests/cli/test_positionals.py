@@ -57,10 +57,10 @@ def test_a_number_of_checkpoints_decides_what_hf_means(files):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("mlp", "merge: 0 checkpoints given after ARCH 'mlp'; give two or more, the reference"),
-        ("mlp a", "merge: 1 checkpoint given after ARCH 'mlp'; give two or more, the reference"),
-        ("a", "merge: 1 checkpoint given; give two or more, the reference first"),
-        ("plain.safetensors r.safetensors", "merge: ARCH is missing (plain.safetensors: no arch"),
+        ("mlp", "0 checkpoints given after ARCH 'mlp'; give two or more, the reference"),
+        ("mlp a", "1 checkpoint given after ARCH 'mlp'; give two or more, the reference"),
+        ("a", "1 checkpoint given; give two or more, the reference first"),
+        ("plain.safetensors r.safetensors", "ARCH is missing (plain.safetensors: no arch"),
         ("x.pt y.pt", "x.pt: no such file or folder; check the path"),
         ("./ a b", "the folder has no config.json); give ARCH before the checkpoints"),
     ],
@@ -72,7 +72,7 @@ def test_wrong_arguments_are_explained(files, words, message):
 
 
 def test_too_many_checkpoints_are_refused(files):
-    with pytest.raises(OneBasinError, match=r"^align: 3 checkpoints given after ARCH 'mlp'; give"):
+    with pytest.raises(OneBasinError, match=r"^3 checkpoints given after ARCH 'mlp'; give"):
         split_positionals("align", ["mlp", "a", "b", "c"], maximum=2)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from onebasin._checks import check_model, described, model_inputs, named_tensors
 from onebasin.api._reporter import Reporter
-from onebasin.checkpoints import Architecture, build_architecture
+from onebasin.checkpoints import Architecture, build_architecture, open_checkpoint
 from onebasin.checkpoints._arguments import parse_arguments
 from onebasin.checkpoints._diagnosis import check_known_folder
 from onebasin.checkpoints._metadata import (
@@ -59,13 +59,22 @@ def without_hf(word: str) -> str:
     return folder if os.path.isdir(folder) else word
 
 
-def recorded_architecture(call: str, word: str, words: Sequence[str]) -> ArchitectureRecord:
+def _pass_name(spec: str) -> str:
+    return f"pass the name of its architecture, such as {spec!r}"
+
+
+def recorded_architecture(
+    word: str,
+    *,
+    missing: str = "the architecture is missing",
+    remedy: Callable[[str], str] = _pass_name,
+) -> ArchitectureRecord:
     """Return the architecture that a checkpoint determines.
 
     Args:
-        call: name of the public function, for messages.
         word: path of the checkpoint.
-        words: all networks, for messages.
+        missing: the problem if the checkpoint determines no architecture, for messages.
+        remedy: function that returns how to give an architecture, from its name, for messages.
 
     Raises:
         OneBasinError: the checkpoint does not exist, determines no architecture, or records one
@@ -76,27 +85,26 @@ def recorded_architecture(call: str, word: str, words: Sequence[str]) -> Archite
         raise OneBasinError(f"{path}: no such file or folder; check the path")
     recorded = read_record(path)
     if recorded is not None:
-        _check_trusted(call, recorded.spec, words)
+        _check_trusted(word, recorded.spec, remedy)
         return recorded
     if os.path.isfile(os.path.join(path, "config.json")):
         return ArchitectureRecord(f"{HF}{path}")
     if os.path.isdir(path):
         check_known_folder(path)
+    else:
+        open_checkpoint(path).close()
     what = "the folder has no config.json" if os.path.isdir(path) else "no architecture is recorded"
-    raise OneBasinError(
-        f"{call}: ARCH is missing ({path}: {what}); give ARCH before the checkpoints, such as "
-        f"onebasin {call} torchvision:resnet50 {' '.join(words)}"
-    )
+    raise ArgumentError(f"{missing} ({path}: {what}); {remedy('torchvision:resnet50')}")
 
 
-def _check_trusted(call: str, spec: str, words: Sequence[str]) -> None:
+def _check_trusted(word: str, spec: str, remedy: Callable[[str], str]) -> None:
     """Check that a file does not cause the import of a module of the user."""
     source, colon, _ = spec.partition(":")
     is_library = bool(colon) and source in LIBRARIES
     if spec not in BUILTIN_ARCHITECTURES and not is_library:
-        raise OneBasinError(
-            f"{call}: {words[0]} records the architecture {spec!r}, which is not part of a known "
-            f"library; if you trust it, give it as ARCH: onebasin {call} {spec} {' '.join(words)}"
+        raise ArgumentError(
+            f"{word} records the architecture {spec!r}, which is not part of a known library; if "
+            f"you trust it, {remedy(spec)}"
         )
 
 
@@ -228,13 +236,14 @@ class GivenModule:
         """
         module = _shallow_copy(self.module)
         if self.example_inputs is not None:
-            args, kwargs = model_inputs(module, self.example_inputs, None)
+            given = self.example_inputs
+            args, kwargs = model_inputs(module, given, None, name="example_inputs")
             args, kwargs = _on_device((args, kwargs), module)
         elif self.data is not None:
             remedy = "another module"
             args, kwargs = _example_of_data(self.spec, module, self.data, remedy)
         else:
-            raise ArgumentError("example inputs are missing; pass example_inputs= or data=")
+            raise ArgumentError("example inputs are missing; pass example_inputs=, such as a batch")
         return Architecture(self.spec, module, tuple(args), kwargs, lambda device: module)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +95,29 @@ def as_data(value: Any, arch: str | None) -> Data:
         OneBasinError: the argument is invalid or empty.
     """
     if isinstance(value, str | os.PathLike):
-        value = DataSource(os.fspath(value))
+        with _explained_options():
+            return DataSource(os.fspath(value)).load(arch)
     if isinstance(value, DataSource):
         return value.load(arch)
     if isinstance(value, Dataset):
         return Data.from_dataset(value)
     return data_of("data", value)
+
+
+_OPTION = re.compile(rf"\b({'|'.join(f.name for f in fields(DataSource))})=")
+
+
+@contextlib.contextmanager
+def _explained_options() -> Iterator[None]:
+    """Add to an error that its options are arguments of `DataSource`."""
+    try:
+        yield
+    except OneBasinError as error:
+        option = _OPTION.search(str(error))
+        if option is None:
+            raise
+        hint = f"{option[0]} is an argument of onebasin.DataSource"
+        raise type(error)(f"{error} ({hint})") from error
 
 
 def splits_of(data: Data, split: str) -> tuple[SplitName, ...]:
@@ -207,8 +226,10 @@ def note_normalization(
         return  # the caller reports invalid batches
     if difference is None or difference <= LARGE_DIFFERENCE:
         return
+    is_known = data.normalization is not None
+    remedy = "set normalize=" if is_known else "normalize the inputs as for the training"
     reporter.note(
         f"with its statistics reset on {data.name}, A gives other outputs (relative "
         f"difference {difference:.2f}); was A trained on these data with this normalization "
-        f"({data.normalization or 'as given'})? If not, set normalize="
+        f"({data.normalization or 'as given'})? If not, {remedy}"
     )

@@ -125,8 +125,8 @@ class EvaluationOptions:
                 (not self.evaluates, "with evaluate=False"),
             ):
                 if is_unused:
-                    raise OneBasinError(
-                        f"data: max_test_examples= has no effect {reason}; remove one of them"
+                    raise ArgumentError(
+                        f"max_test_examples= has no effect {reason}; remove one of them"
                     )
         if data is not None:
             with_max_test_examples(data, self.max_test_examples)
@@ -320,14 +320,12 @@ def with_max_test_examples(data: Data, number: int | None) -> Data:
     if number is None:
         return data
     if data.test is None:
-        raise OneBasinError(
-            f"data: max_test_examples= has no effect because {data.name} has no test split; "
-            "remove it"
+        raise ArgumentError(
+            f"max_test_examples= has no effect because {data.name} has no test split; remove it"
         )
     known = data.test.num_examples
     if known is not None and number > known:
-        raise OneBasinError(
-            f"data: max_test_examples= is {number}, but {data.name} has {known} test examples; "
-            "give fewer"
+        raise ArgumentError(
+            f"max_test_examples= is {number}, but {data.name} has {known} test examples; give fewer"
         )
     return replace(data, test=data.test.take(number, seed=0))

@@ -157,18 +157,19 @@ class Job:
             names_data=isinstance(named, DataSource),
         )
         if not aligns:
-            job.reject_matching("with align=False")
+            job.reject_matching("with align=False", "pass align=True, or remove it")
         return job
 
-    def reject_matching(self, reason: str) -> None:
+    def reject_matching(self, reason: str, remedy: str) -> None:
         """Raise an error if options of the matching were given.
 
         Args:
             reason: the reason for the missing effect, such as "with align=False".
+            remedy: how to correct the call.
         """
         given = "symmetry=" if self.symmetry.symmetry is not None else self.method.given
         if given is not None:
-            raise ArgumentError(f"{given} has no effect {reason}; remove one of them")
+            raise ArgumentError(f"{given} has no effect {reason}; {remedy}")
 
     @property
     def input_files(self) -> tuple[Path, ...]:

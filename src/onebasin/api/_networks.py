@@ -254,8 +254,12 @@ def _compare_folders(
             reporter.note(note)
 
 
-def check_distinct(networks: Networks, call: str) -> None:
+def check_distinct(networks: Networks, action: str) -> None:
     """Check that no two networks hold the same tensors.
+
+    Args:
+        networks: the open networks.
+        action: what is done with them, such as "merge", for messages.
 
     Raises:
         OneBasinError: two of them do.
@@ -264,5 +268,5 @@ def check_distinct(networks: Networks, call: str) -> None:
         a, b = (checkpoint.path for checkpoint in networks.duplicates)
         same = f"{a} is given twice" if a == b else f"{a} and {b} hold the same tensors"
         raise ArgumentError(
-            f"{same}, so there is nothing to {call}; give independently trained networks"
+            f"{same}, so there is nothing to {action}; give independently trained networks"
         )

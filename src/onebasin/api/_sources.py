@@ -9,9 +9,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from onebasin._checks import described, state_of
+from onebasin._text import counted
 from onebasin.checkpoints import Architecture, Checkpoint, open_checkpoint, open_checkpoint_for
 from onebasin.checkpoints._lazy import describe
 from onebasin.errors import ArgumentError
@@ -64,6 +65,8 @@ def sources_of(networks: Any, keys: str | Sequence[str] | None = None) -> tuple[
         networks, Mapping | Sequence
     ):
         raise ArgumentError(f"networks is {described(networks)}; pass a list, such as [a, b]")
+    if is_state_dict(networks):
+        raise ArgumentError("networks is a single state dict; pass a list, such as [a, b]")
     if not networks:
         raise ArgumentError("networks is empty; pass a list of networks, such as [a, b]")
     named = (
@@ -74,6 +77,14 @@ def sources_of(networks: Any, keys: str | Sequence[str] | None = None) -> tuple[
     all_keys = keys_for(keys, len(named))
     pairs = zip(named.items(), all_keys, strict=True)
     return tuple(_source(name, value, key) for (name, value), key in pairs)
+
+
+def is_state_dict(networks: Any) -> bool:
+    """Return whether a value is the state dict of one network, not a mapping of networks."""
+    if not isinstance(networks, Mapping):
+        return False
+    is_lazy = callable(getattr(networks, "metadata", None))
+    return is_lazy or any(isinstance(value, Tensor) for value in networks.values())
 
 
 def _source(name: str, value: Any, key: str | None) -> Source:
@@ -112,7 +123,7 @@ def keys_for(keys: str | Sequence[str] | None, num_networks: int) -> list[str | 
     keys = [keys] if isinstance(keys, str) else [*keys]
     if len(keys) not in (1, num_networks):
         raise ArgumentError(
-            f"{len(keys)} keys for {num_networks} networks; give key= once for all, or "
-            "once for each ('.' for the default of a file)"
+            f"{counted(len(keys), 'key')} for {counted(num_networks, 'network')}; give key= once "
+            "for all, or once for each ('.' for the default of a file)"
         )
     return [*keys] * (num_networks if len(keys) == 1 else 1)

@@ -172,6 +172,7 @@ def barrier(
     key: Any = None,
     seed: int = 0,
     progress: bool = False,
+    **options: Any,
 ) -> Barrier:
     r"""Measure the barrier between two networks: by how much the loss between them is higher.
 
@@ -194,7 +195,7 @@ def barrier(
         plot: picture of the curves to write (`.png`, `.svg` or `.pdf`).
         save: table of all points to write (`.csv` or `.json`).
         method: name of the matching method, if `align` is true; see `align`.
-        method_options: options of the method by name.
+        method_options: options of the method by name; see `align`.
         init: name of the method whose permutation initializes the search.
         symmetry: a `Symmetry` or the path of its JSON file, instead of inference.
         verify: whether to verify the symmetry.
@@ -203,6 +204,7 @@ def barrier(
         key: which state dict of a file to read; see `align`.
         seed: random seed of the search and the verification.
         progress: whether to show progress bars.
+        **options: options of the method as keywords, such as `restarts=5`.
 
     Returns:
         The curves and barriers, and the losses of the networks; `print` shows a summary.
@@ -224,15 +226,15 @@ def barrier(
         {"a": a, "b": b},
         data,
         NetworkOptions(arch_args, example_inputs, key, seed, progress),
-        MatchingOptions(method, method_options, init, symmetry, verify),
+        MatchingOptions(method, method_options, init, symmetry, verify, options),
         aligns=align,
     )
     check_measurement(data, split, normalization, num_points, baseline=baseline)
-    options = CurveOptions(split, num_points, normalization, baseline)
+    measured = CurveOptions(split, num_points, normalization, baseline)
     check_result_files(job.input_files, plot=plot, save=save)
     with open_with_data(job, data, normalization=normalization, split=split) as opened:
         state = "aligned" if not align and _is_aligned(job, a, b) else "naive"
-        result = _measure(job, opened, options, state)
+        result = _measure(job, opened, measured, state)
     if opened.networks.duplicates is not None:
         job.reporter.note("A and B hold the same tensors")
     result.evaluation.note_weaknesses(["A", "B"], job.reporter)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from torch import Tensor
 
-from onebasin._text import columns
+from onebasin._text import columns, counted
 from onebasin.api._evaluation import (
     CurveOptions,
     check_measurement,
@@ -196,6 +196,7 @@ def barriers(
     key: str | Sequence[str] | None = None,
     seed: int = 0,
     progress: bool = False,
+    **options: Any,
 ) -> BarrierMatrix:
     """Measure the barriers between all pairs of networks; see `barrier` for the arguments.
 
@@ -213,17 +214,17 @@ def barriers(
         networks,
         data,
         NetworkOptions(arch_args, example_inputs, key, seed, progress),
-        MatchingOptions(method, method_options, init, symmetry, verify),
+        MatchingOptions(method, method_options, init, symmetry, verify, options),
         aligns=align,
     )
     if len(job.sources) < 2:
-        raise ArgumentError(f"{len(job.sources)} networks given; pass two or more")
+        raise ArgumentError(f"{counted(len(job.sources), 'network')} given; pass two or more")
     names = names_of(job.labels)
     check_measurement(data, split, normalization, num_points, baseline=baseline)
-    options = CurveOptions(split, num_points, normalization, baseline)
+    measured = CurveOptions(split, num_points, normalization, baseline)
     check_result_files(job.input_files, plot=plot, save=save)
     with open_with_data(job, data, normalization=normalization, split=split) as opened:
-        result = _measure(job, opened, options, names)
+        result = _measure(job, opened, measured, names)
     result.evaluation.note_weaknesses(names, job.reporter)
     if opened.networks.duplicates is not None:
         a, b = (checkpoint.path for checkpoint in opened.networks.duplicates)

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import Tensor
-
 from onebasin.api._data import laid_out, splits_of
 from onebasin.api._evaluation import (
     check_max_train_examples,
@@ -19,6 +17,7 @@ from onebasin.api._evaluation import (
 from onebasin.api._job import Job, MatchingOptions, NetworkOptions
 from onebasin.api._networks import Networks, ensemble_name, names_of
 from onebasin.api._reporter import Reporter
+from onebasin.api._sources import is_state_dict
 from onebasin.api.reports import EvaluationReport, SplitReport
 from onebasin.api.results import Summarized
 from onebasin.data.data import Data, SplitName
@@ -153,8 +152,7 @@ def evaluate(
 def _is_single(networks: Any) -> bool:
     """Return whether the argument is one network instead of several."""
     if isinstance(networks, Mapping):
-        is_lazy = callable(getattr(networks, "metadata", None))
-        return is_lazy or any(isinstance(value, Tensor) for value in networks.values())
+        return is_state_dict(networks)
     return not isinstance(networks, Sequence) or isinstance(networks, str)
 
 

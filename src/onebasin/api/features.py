@@ -123,6 +123,7 @@ def compare_features(
     key: str | Sequence[str] | None = None,
     seed: int = 0,
     progress: bool = False,
+    **options: Any,
 ) -> FeatureComparison:
     """Compare the features of two networks layer by layer (Zhou et al. 2023).
 
@@ -142,14 +143,14 @@ def compare_features(
     Raises:
         OneBasinError: as `barrier` does; or the model has no layers for the measurement.
     """
-    options = _Options(measure, split, layer, normalization, batch_size)
-    options.check()
+    chosen = _Options(measure, split, layer, normalization, batch_size)
+    chosen.check()
     job = Job.of(
         model,
         {"a": a, "b": b},
         data,
         NetworkOptions(arch_args, example_inputs, key, seed, progress),
-        MatchingOptions(method, method_options, init, symmetry, verify),
+        MatchingOptions(method, method_options, init, symmetry, verify, options),
         aligns=align,
     )
     check_measurement(data, split, normalization)
@@ -164,9 +165,9 @@ def compare_features(
     )
     if output is None:
         with opening as opened:
-            return _compared(job, opened, options, file, None)
+            return _compared(job, opened, chosen, file, None)
     with output_folder(Path(output), "output=") as folder, opening as opened:
-        return _compared(job, opened, options, file, folder)
+        return _compared(job, opened, chosen, file, folder)
 
 
 def _check_permutation(job: Job, file: Path | None, align: bool) -> None:
@@ -187,7 +188,7 @@ def _compared(
     params = opened.networks.params_list[0], params_b
     tables = _measured(job, opened, params, options)
     if not tables:
-        raise ArgumentError(f"the model has no layers for measure= {options.measure}")
+        raise ArgumentError(f"the model has no layers for measure={options.measure!r}")
     files = () if folder is None else tuple(folder / f"{n}.{f}" for n in tables for f in FORMS)
     for path in files:
         tables[path.stem].save(path)

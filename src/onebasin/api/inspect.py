@@ -117,7 +117,7 @@ def inspect(
         )
     record = None
     if isinstance(model, str) and is_path(model) and not is_named(model):
-        record = recorded_architecture("inspect", model, [model])
+        record = recorded_architecture(model)
         model = record.spec
     architecture = architecture_of(
         model,

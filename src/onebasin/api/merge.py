@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from onebasin._text import counted
 from onebasin.api._alignment import Matched, match_networks, matched_to_json
 from onebasin.api._data import note_normalization
 from onebasin.api._evaluation import EvaluationOptions
@@ -235,7 +236,7 @@ def merge(
 def _check(job: Job, data: Any, align: bool, repair: str, save_permutation: Any) -> None:
     if len(job.sources) < 2:
         raise ArgumentError(
-            f"{len(job.sources)} networks given; pass two or more, the reference first"
+            f"{counted(len(job.sources), 'network')} given; pass two or more, the reference first"
         )
     if align:
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
-from onebasin._text import columns
+from onebasin._text import columns, counted
 from onebasin.api._alignment import Matched, match_networks, matched_to_json
 from onebasin.api._data import splits_of
 from onebasin.api._evaluation import check_measurement, check_result_files
@@ -104,6 +104,7 @@ def plane(
     key: str | Sequence[str] | None = None,
     seed: int = 0,
     progress: bool = False,
+    **options: Any,
 ) -> PlaneResult:
     """Measure the loss on the plane through three networks.
 
@@ -128,7 +129,7 @@ def plane(
         networks,
         data,
         NetworkOptions(arch_args, example_inputs, key, seed, progress),
-        MatchingOptions(method, method_options, init, symmetry, verify),
+        MatchingOptions(method, method_options, init, symmetry, verify, options),
     )
     if len(job.sources) != 2:
         job = _of_three(job)
@@ -137,7 +138,7 @@ def plane(
     names = names_of(job.labels)
     check_result_files(job.input_files, plot=plot, save=save)
     with open_with_data(job, data, normalization=normalization, split=split) as opened:
-        check_distinct(opened.networks, "plane")
+        check_distinct(opened.networks, "measure")
         corners, matched = _corners(job, opened, names)
         (measured,) = splits_of(opened.data, split)
         with job.reporter.progress("measuring the plane") as show:
@@ -175,6 +176,6 @@ def _corners(
 
 def _of_three(job: Job) -> Job:
     if len(job.sources) != 3:
-        raise ArgumentError(f"{len(job.sources)} networks given; pass two or three")
-    job.reject_matching("with three networks, which are not aligned")
+        raise ArgumentError(f"{counted(len(job.sources), 'network')} given; pass two or three")
+    job.reject_matching("with three networks, which are not aligned", "remove it")
     return replace(job, aligns=False)

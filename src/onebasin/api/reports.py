@@ -15,7 +15,7 @@ from onebasin.evaluation.evaluator import Evaluation
 from onebasin.evaluation.output_distances import OutputDistance
 from onebasin.evaluation.results import plain_number
 
-CAUSES = "check normalize=, the order of the labels, the tokenizer and the checkpoint"
+CAUSES = "check the normalization, the order of the labels, the tokenizer and the checkpoint"
 
 
 @dataclass(frozen=True)

@@ -240,8 +240,11 @@ def _find_recipe(
     if not colon or not prefix or not name:
         close = get_close_matches(spec, builtin, n=1)
         known = f"did you mean {close[0]!r}? Known are" if close else "known are"
+        is_path = not os.path.exists(spec) and (os.sep in spec or "." in spec)
+        problem = "is not a file, a folder or a known architecture"
         raise OneBasinError(
-            f"unknown architecture {spec!r}; {known} {', '.join(sorted(builtin))}, and {_FORMS}"
+            f"{f'{spec!r} {problem}' if is_path else f'unknown architecture {spec!r}'}; {known} "
+            f"{', '.join(sorted(builtin))}, and {_FORMS}"
         )
     if prefix in SOURCES:
         return _RECIPES[prefix](name, arguments)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from onebasin._text import counted
 from onebasin.api._architectures import (
     HF,
     is_model_folder,
@@ -19,7 +20,7 @@ from onebasin.api._architectures import (
     without_hf,
 )
 from onebasin.checkpoints._metadata import ArchitectureRecord
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 
 _NUMBERS = ("no", "one", "two", "three", "four")
 
@@ -43,7 +44,7 @@ def split_positionals(
     """Split positional arguments into the architecture and the checkpoints.
 
     Args:
-        call: the command, for messages.
+        call: the command, for the example in messages.
         words: the arguments as the user wrote them.
         minimum: fewest checkpoints that the command takes.
         maximum: most checkpoints, or None for any number.
@@ -53,12 +54,19 @@ def split_positionals(
     """
     first, *others = words
     if _is_checkpoint(first, others, minimum, maximum):
-        architecture = recorded_architecture(call, first, words)
+        architecture = recorded_architecture(
+            first,
+            missing="ARCH is missing",
+            remedy=lambda spec: (
+                f"give ARCH before the checkpoints, such as onebasin {call} {spec} "
+                f"{' '.join(words)}"
+            ),
+        )
         paths = words
     else:
         spec = f"{HF}{first}" if is_model_folder(first) else first
         architecture, paths = ArchitectureRecord(spec), others
-    _check_number(call, first, len(paths), len(words), minimum, maximum)
+    _check_number(first, len(paths), len(words), minimum, maximum)
     files = tuple(Path(without_hf(path)) for path in paths)
     return Positionals(architecture.spec, files)
 
@@ -75,13 +83,13 @@ def _is_checkpoint(first: str, others: Sequence[str], minimum: int, maximum: int
 
 
 def _check_number(
-    call: str, first: str, number: int, num_words: int, minimum: int, maximum: int | None
+    first: str, number: int, num_words: int, minimum: int, maximum: int | None
 ) -> None:
     if number >= minimum and (maximum is None or number <= maximum):
         return
     after = f" after ARCH {first!r}" if number < num_words else ""
-    given = f"{call}: {number} checkpoint{'s' if number != 1 else ''} given{after}"
+    given = f"{counted(number, 'checkpoint')} given{after}"
     if maximum is None:
-        raise OneBasinError(f"{given}; give {_NUMBERS[minimum]} or more, the reference first")
+        raise ArgumentError(f"{given}; give {_NUMBERS[minimum]} or more, the reference first")
     wanted = _NUMBERS[minimum] if minimum == maximum else f"{minimum} or {maximum}"
-    raise OneBasinError(f"{given}; give {wanted}, the reference first")
+    raise ArgumentError(f"{given}; give {wanted}, the reference first")

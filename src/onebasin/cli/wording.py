@@ -54,7 +54,7 @@ OPTIONS = {
 }
 """Options of the command line by the names of arguments of the library."""
 
-_VALUE = r"(?P<switch>True|False)\b|'(?P<text>[^']*)'|\"(?P<other>[^\"]*)\""
+_VALUE = r"(?P<switch>True|False)\b|'(?P<text>[^']*)'|\"(?P<other>[^\"]*)\"|\[(?P<items>[^\]]*)\]"
 _ARGUMENT = re.compile(
     rf"(?<![\w.\-'\"/])(?P<name>{'|'.join(OPTIONS)})=(?:{_VALUE})?(?=[\s,;.:)]|$)"
 )
@@ -68,6 +68,8 @@ def as_options(text: str) -> str:
         '--repair none has no effect with --no-align; remove --data'
         >>> as_options("example_inputs= is missing; pass a shape, such as example_inputs='2x9<50'")
         "--input is missing; pass a shape, such as --input '2x9<50'"
+        >>> as_options("pass others, such as weights=[0.7, 0.3]")
+        'pass others, such as --weights 0.7,0.3'
     """
     text = re.sub(r"^compare_features:", "compare-features:", text)
     text = re.sub(r"^compare_features:", "compare-features:", text)
@@ -78,5 +80,7 @@ def _option(match: re.Match[str]) -> str:
     option = OPTIONS[match["name"]]
     if match["switch"] == "False":
         return option.replace("--", "--no-", 1)
+    if match["items"] is not None:
+        return f"{option} {match['items'].replace(' ', '')}"
     text = match["other"] if match["text"] is None else match["text"]
     return option if text is None else f"{option} {shlex.quote(text)}"

@@ -12,7 +12,7 @@ from torch import Tensor
 from onebasin._random import wrapped
 from onebasin._text import one_line
 from onebasin.data.examples import as_tensors, first_rows, rows_of, select
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.graph.batches import Batches, Inputs, is_empty, split_batch
 
 BATCH_SIZE = 1000
@@ -33,12 +33,12 @@ class ArraySplit:
     def __post_init__(self) -> None:
         """Check that there is one label for each input."""
         if self.labels is not None and len(self.labels) != len(self.inputs):
-            raise OneBasinError(
-                f"data: {len(self.inputs)} inputs but {len(self.labels)} labels; give one label "
+            raise ArgumentError(
+                f"{len(self.inputs)} inputs but {len(self.labels)} labels; give one label "
                 "for each input"
             )
         if not len(self.inputs):
-            raise OneBasinError("data: there are no examples; give at least one")
+            raise ArgumentError("there are no examples; give at least one")
 
     @property
     def num_examples(self) -> int:
@@ -159,7 +159,7 @@ class LoaderSplit:
         for batch in self:
             if not is_empty(batch):
                 return batch
-        raise OneBasinError(f"data: {self.name} gives no batches; give at least one")
+        raise ArgumentError(f"{self.name} gives no batches; give at least one")
 
     def _read(self) -> Iterator[Any]:
         try:
@@ -168,16 +168,15 @@ class LoaderSplit:
             raise
         # The code of users may raise anything.
         except Exception as error:
-            raise OneBasinError(
-                f"data: reading a batch of {self.name} failed ({one_line(error)}); correct the "
-                "loader"
+            raise ArgumentError(
+                f"reading a batch of {self.name} failed ({one_line(error)}); correct the loader"
             ) from error
 
     def _split(self, batch: Any, number: int) -> tuple[Any, Any]:
         inputs, labels = split_batch(as_tensors(batch))
         if rows_of(inputs) is None:
-            raise OneBasinError(
-                f"data: batch {number} of {self.name} is of type {type(batch).__name__}; give "
+            raise ArgumentError(
+                f"batch {number} of {self.name} is of type {type(batch).__name__}; give "
                 "tensors, (inputs, labels), or a mapping of tensors"
             )
         return (inputs if self.change is None else self.change(inputs)), labels

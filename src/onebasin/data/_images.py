@@ -153,7 +153,7 @@ def _check_size(image: Any, where: str) -> None:
 
 
 def _open(encoded: Any, where: str) -> Any:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     data = encoded.get("bytes") if isinstance(encoded, dict) else encoded
     if not data:
@@ -170,8 +170,10 @@ def _open(encoded: Any, where: str) -> Any:
         raise
     # For broken files, Pillow raises many exceptions, such as struct.error and SyntaxError.
     except Exception as error:
+        # The text of this error has the address of the bytes in memory.
+        is_unknown = isinstance(error, UnidentifiedImageError)
+        reason = "unknown format" if is_unknown else one_line(error, limit=80)
         raise OneBasinError(
-            f"data: {where}: the image cannot be decoded ({one_line(error, limit=80)}); "
-            "fetch the file again"
+            f"data: {where}: the image cannot be decoded ({reason}); fetch the file again"
         ) from error
     return image

@@ -230,8 +230,13 @@ def unknown_dataset(name: str, root: Path | None, kinds: str = "") -> OneBasinEr
         kinds: other valid forms, with a comma at the end.
     """
     known = ", ".join(sorted(DATASETS))
+    problem = (
+        f"{name!r} is not a file, a folder or a known dataset"
+        if kinds
+        else (f"unknown dataset {name!r}")
+    )
     return OneBasinError(
-        f"data: unknown dataset {name!r}; known are: {known}; others are {kinds}OWNER/NAME on the "
+        f"data: {problem}; known are: {known}; others are {kinds}OWNER/NAME on the "
         f"Hugging Face hub, or a folder of parquet files in {root or 'root='}"
     )
 

@@ -210,7 +210,7 @@ def normalize_weights(weights: Sequence[int | float] | None, num_networks: int) 
     if total == 0:
         raise ArgumentError(
             f"the weights are {listed}, but they must be finite with a sum other than 0; "
-            "pass weights=, such as 0.7,0.3"
+            "pass others, such as weights=[0.7, 0.3]"
         )
     return [weight / total for weight in weights]
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin._checks import check_model, checks_arguments, described
+from onebasin._text import counted
 from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.evaluation._metrics import EnsembleEntry, accumulators_for, averages_of, classes_of
 from onebasin.evaluation._paths import point_at
@@ -141,7 +142,7 @@ def compare_ensembles(
 
 def _check(networks: Mapping[str, Any], others: Mapping[str, Any], evaluate: Evaluator) -> None:
     if len(networks) < 2:
-        raise ArgumentError(f"{len(networks)} networks given; pass at least two")
+        raise ArgumentError(f"{counted(len(networks), 'network')} given; pass at least two")
     if not isinstance(evaluate, Evaluator):
         raise ArgumentError(f"evaluate is {described(evaluate)}; pass an evaluator of the data")
     if evaluate.loss != "cross_entropy":

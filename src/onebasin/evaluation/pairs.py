@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
+from onebasin._text import counted
 from onebasin.errors import ArgumentError
 from onebasin.evaluation._points import Evaluations, evaluate_points
 from onebasin.evaluation.curves import BarrierBaseline, Curve, LineNormalization, Quantity
@@ -269,7 +270,7 @@ def _names(
     networks: Sequence[Mapping[str, Tensor]], names: Sequence[str] | None
 ) -> tuple[str, ...]:
     if len(networks) < 2:
-        raise ArgumentError(f"{len(networks)} networks given; pass at least two")
+        raise ArgumentError(f"{counted(len(networks), 'network')} given; pass at least two")
     shown = tuple(map(str, range(len(networks)))) if names is None else tuple(names)
     twice = [name for name in shown if shown.count(name) > 1]
     if len(shown) != len(networks) or twice:

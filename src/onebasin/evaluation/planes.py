@@ -12,6 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from onebasin._checks import check_model, checks_arguments
+from onebasin._text import counted
 from onebasin.errors import ArgumentError, check_amount, check_choice, check_whole, public
 from onebasin.evaluation._paths import check_same_names
 from onebasin.evaluation._points import evaluate_points
@@ -296,7 +297,7 @@ def measure_plane(
     num_points = check_whole("num_points", num_points, least=2)
     check_amount("margin", margin)
     if len(networks) != 3:
-        raise ArgumentError(f"{len(networks)} networks given; pass three")
+        raise ArgumentError(f"{counted(len(networks), 'network')} given; pass three")
     check_choice("normalization", normalization, LineNormalization)
     if normalization in ("repair", "rescale"):
         raise ArgumentError(

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
+from onebasin._text import counted
 from onebasin.errors import ArgumentError, public
 from onebasin.symmetry.permutation import Permutation
 
@@ -79,7 +80,8 @@ class ManyMatching:
         """
         if len(params_list) != len(self.permutations):
             raise ArgumentError(
-                f"{len(params_list)} networks for {len(self.permutations)} permutations;"
+                f"{counted(len(params_list), 'network')} for "
+                f"{counted(len(self.permutations), 'permutation')};"
                 " pass the networks that were matched"
             )
         moves = zip(self.permutations, params_list, strict=True)

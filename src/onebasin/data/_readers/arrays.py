@@ -18,7 +18,7 @@ from onebasin.data._normalization import NONE, MeanAndStd, describe
 from onebasin.data._sources import SPLIT_NAMES
 from onebasin.data.data import Data
 from onebasin.data.examples import Fields, Pixels
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.graph.batches import Inputs
 
 INPUTS = ("x", "inputs", "images", "image", "data", "features", "arr_0")
@@ -51,8 +51,8 @@ def data_of_arrays(
         words = [word for names in SPLIT_NAMES.values() for word in names]
         train = {key: value for key, value in arrays.items() if not _has(key, words)}
         if not train:
-            raise OneBasinError(
-                f"data: {name} has {some_names(arrays)}, but no training examples; pass "
+            raise ArgumentError(
+                f"{name} has {some_names(arrays)}, but no training examples; pass "
                 "x and y, or x_train and y_train"
             )
         splits = {"train": train, **splits}
@@ -128,17 +128,15 @@ def to_tensor(name: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor):
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
-            raise OneBasinError(
-                f"data: {name} has an array of {array.dtype}; inputs must be numbers"
-            )
+            raise ArgumentError(f"{name} has an array of {array.dtype}; inputs must be numbers")
         if array.dtype.kind == "u" and array.dtype.itemsize > 1:
             array = array.astype(np.int64)
         native = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
         value = torch.as_tensor(native if native.flags.writeable else native.copy())
     if not value.ndim:
-        raise OneBasinError(f"data: {name} has a single number; give one row for each example")
+        raise ArgumentError(f"{name} has a single number; give one row for each example")
     if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-        raise OneBasinError(f"data: {name} has NaN or Inf among its inputs; remove these rows")
+        raise ArgumentError(f"{name} has NaN or Inf among its inputs; remove these rows")
     return value.detach()
 
 
@@ -154,8 +152,8 @@ def _pick(name: str, arrays: Mapping[str, Any]) -> tuple[Any, Any]:
     if len(rest) == 1 and label is not None and label not in LABEL_KEYS:
         return next(iter(rest.values())), given_labels
     if not rest:
-        raise OneBasinError(
-            f"data: {name} has {some_names(arrays)}, but no inputs; name them x or images"
+        raise ArgumentError(
+            f"{name} has {some_names(arrays)}, but no inputs; name them x or images"
         )
     return rest, given_labels
 
@@ -212,18 +210,18 @@ def _numbered(name: str, array: np.ndarray) -> Int64[Tensor, ...]:
         and bool(np.all(np.isfinite(array) & (array == np.floor(array))))
     )
     if not array.ndim or not whole:
-        raise OneBasinError(
-            f"data: the labels of {name} are {array.dtype} {array.shape}; give classes (whole "
+        raise ArgumentError(
+            f"the labels of {name} are {array.dtype} {array.shape}; give classes (whole "
             "numbers from 0)"
         )
     if array.size and array.max() >= MAX_CLASSES:
-        raise OneBasinError(
-            f"data: a label of {name} is {array.max()}; classes must be below {MAX_CLASSES}, so "
+        raise ArgumentError(
+            f"a label of {name} is {array.max()}; classes must be below {MAX_CLASSES}, so "
             "choose other labels"
         )
     classes = torch.as_tensor(array.astype(np.int64))
     if array.size and array.ndim == 1 and int(classes.min()) < 0:
-        raise OneBasinError(f"data: a label of {name} is {int(classes.min())}; classes begin at 0")
+        raise ArgumentError(f"a label of {name} is {int(classes.min())}; classes begin at 0")
     return classes
 
 
@@ -243,8 +241,8 @@ def _normalized(name: str, tensor: Tensor, normalization: MeanAndStd) -> Tensor:
     mean, std = (torch.tensor(values) for values in normalization)
     channels = tensor.shape[1] if tensor.ndim > 1 else 1
     if not tensor.is_floating_point() or len(mean) not in (1, channels):
-        raise OneBasinError(
-            f"data: normalize= has {counted(len(mean), 'channel')}, but the inputs of {name} are "
+        raise ArgumentError(
+            f"normalize= has {counted(len(mean), 'channel')}, but the inputs of {name} are "
             f"{tuple(tensor.shape)} {tensor.dtype}; give one mean and std for each channel of "
             "images"
         )

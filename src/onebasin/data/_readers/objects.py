@@ -18,7 +18,7 @@ from onebasin.data._read_options import ReadOptions
 from onebasin.data._readers.arrays import data_of_arrays, data_of_splits
 from onebasin.data._sources import SPLIT_NAMES
 from onebasin.data.data import Data
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 
 
 def read_callable(spec: str, options: ReadOptions) -> Data:
@@ -41,8 +41,8 @@ def read_callable(spec: str, options: ReadOptions) -> Data:
             raise
         # The code of users may raise anything.
         except Exception as error:
-            raise OneBasinError(
-                f"data: calling {spec} failed ({one_line(error)}); correct the callable, which "
+            raise ArgumentError(
+                f"calling {spec} failed ({one_line(error)}); correct the callable, which "
                 "takes no arguments"
             ) from error
     return data_of(spec, value, options.normalization)
@@ -81,8 +81,8 @@ def data_of(name: str, value: Any, normalization: MeanAndStd | None = None) -> D
             normalization,
         )  # fmt: skip
     if normalization is not None:
-        raise OneBasinError(
-            f"data: normalize= has no effect on the batches of {name}; normalize them in the loader"
+        raise ArgumentError(
+            f"normalize= has no effect on the batches of {name}; normalize them in the loader"
         )
     splits = {split: _loader(name, side) for split, side in sides.items()}
     return _with_labels(name, splits["train"], splits.get("test"))
@@ -99,8 +99,8 @@ def _pair(name: str, value: Any) -> tuple[Any, Any]:
         known = [key for names in SPLIT_NAMES.values() for key in names]
         unknown = [str(key) for key in value if key not in known]
         if unknown:
-            raise OneBasinError(
-                f"data: {name} has the keys {some_names(map(str, value))}; give train and test "
+            raise ArgumentError(
+                f"{name} has the keys {some_names(map(str, value))}; give train and test "
                 f"only, without {unknown[0]!r}"
             )
         train, test = (
@@ -137,8 +137,8 @@ def _inputs_and_labels(name: str, value: Any) -> tuple[Any, Any]:
     if not isinstance(value, tuple):
         return value, None
     if len(value) > 2:
-        raise OneBasinError(
-            f"data: {name} is a tuple of {len(value)} arrays; give (inputs, labels), where inputs "
+        raise ArgumentError(
+            f"{name} is a tuple of {len(value)} arrays; give (inputs, labels), where inputs "
             "may be a tuple of arrays"
         )
     inputs, labels = value if len(value) == 2 else (*value, None)
@@ -155,11 +155,11 @@ def _loader(name: str, value: Any) -> LoaderSplit:
     is_plain = isinstance(value, list | tuple | str | bytes | Mapping | DataLoader)
     is_map = hasattr(value, "__getitem__") and hasattr(value, "__len__")
     if is_map and not len(value):
-        raise OneBasinError(f"data: {name} has no examples; give at least one")
+        raise ArgumentError(f"{name} has no examples; give at least one")
     if isinstance(value, Dataset) or (is_map and not is_plain):
         return LoaderSplit(DataLoader(value, batch_size=BATCH_SIZE), name)
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        raise OneBasinError(f"data: {name} is {described(value)}; give {FORMS}")
+        raise ArgumentError(f"{name} is {described(value)}; give {FORMS}")
     return LoaderSplit(_read_all(name, value) if isinstance(value, Iterator) else value, name)
 
 
@@ -172,15 +172,15 @@ def _read_all(name: str, batches: Iterator[Any]) -> list[Any]:
             leaves = pytree.tree_leaves(batch)
             size += sum(leaf.nbytes for leaf in leaves if _is_array(leaf))
             if size > MAX_ITERATOR_BYTES:
-                raise OneBasinError(
-                    f"data: {name} is an iterator of more than {MAX_ITERATOR_BYTES >> 30} GB, "
+                raise ArgumentError(
+                    f"{name} is an iterator of more than {MAX_ITERATOR_BYTES >> 30} GB, "
                     "which can be read only once; give a DataLoader"
                 )
     except OneBasinError:
         raise
     # The code of users may raise anything.
     except Exception as error:
-        raise OneBasinError(
-            f"data: reading a batch of {name} failed ({one_line(error)}); correct the loader"
+        raise ArgumentError(
+            f"reading a batch of {name} failed ({one_line(error)}); correct the loader"
         ) from error
     return batch_list
