@@ -161,7 +161,7 @@ CASES = {
     "measure_pairs(net, None, measured)": "measure_pairs: networks is None; pass a list of state",
     "measure_pairs(net, {'a': a}, measured)": "measure_pairs: networks is of type dict; pass a li",
     "measure_plane(net, [a, a, a], measured)": "measure_plane: networks is of type list; pass a m",
-    "measure_plane(net, {'a': a}, measured)": "measure_plane: 1 networks given; pass three",
+    "measure_plane(net, {'a': a}, measured)": "measure_plane: 1 network given; pass three",
     "compare_ensembles(net, {'a': a, 'b': a}, None)": "compare_ensembles: evaluate is None; pass",
     "baseline_of(None)": "baseline_of: the data is None; pass a list of batches or a DataLoader",
     "evaluate_networks(net, {}, data)": "evaluate_networks: networks is empty; pass at least one",

@@ -197,7 +197,7 @@ EXAMPLE: dict[str, Any] = {"example_inputs": INPUTS[:2]}
         (lambda: onebasin.merge([1], [mlp(1), mlp(2)]), "merge: model is of type list; pass a to"),
         (lambda: onebasin.merge(nn.Linear, [mlp(1)]), "merge: model is of type type; pass a torch"),
         (lambda: onebasin.merge(mlp(0), mlp(1)), "merge: networks is of type Sequential; pass a l"),
-        (lambda: onebasin.merge(mlp(0), [mlp(1)], **EXAMPLE), "merge: 1 networks given; pass two"),
+        (lambda: onebasin.merge(mlp(0), [mlp(1)], **EXAMPLE), "merge: 1 network given; pass two"),
         (lambda: onebasin.merge(mlp(0), [mlp(1), 3], **EXAMPLE), "merge: networks[1] is 3; pass"),
         (lambda: onebasin.align(mlp(0), mlp(1), mlp(2)), "align: example inputs are missing; pass"),
         (
@@ -226,9 +226,9 @@ EXAMPLE: dict[str, Any] = {"example_inputs": INPUTS[:2]}
         ),
         (
             lambda: onebasin.merge(mlp(0), [mlp(1), mlp(2)], align=False, method="weights"),
-            "merge: method= has no effect with align=False; remove one of them",
+            "merge: method= has no effect with align=False; pass align=True, or remove it",
         ),
-        (lambda: onebasin.align(mlp(0), mlp(1), mlp(2), data=[]), "data: data has no examples"),
+        (lambda: onebasin.align(mlp(0), mlp(1), mlp(2), data=[]), "align: data has no examples"),
         (
             lambda: onebasin.barrier(mlp(0), mlp(1), mlp(2), [INPUTS]),
             "barrier: data has no labels, and a loss needs them",

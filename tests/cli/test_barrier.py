@@ -43,7 +43,7 @@ def test_without_aligning_there_is_one_column(capsys, a, b):
 @pytest.mark.parametrize("option", [("--method", "many"), ("--restarts", 2)])
 def test_options_of_aligning_are_refused_where_nothing_is_aligned(capsys, a, b, option):
     line = fail(capsys, "barrier", "mlp", a, b, "--data", "digits", "--no-align", *option, *TINY)
-    assert line == f"barrier: {option[0]} has no effect with --no-align; remove one of them"
+    assert line == f"barrier: {option[0]} has no effect with --no-align; pass --align, or remove it"
 
 
 def test_a_network_has_no_barrier_to_itself(capsys, tmp_path, a):
@@ -70,7 +70,9 @@ def test_a_picture_of_an_unknown_kind_is_refused_at_once(capsys, tmp_path, a, b)
 
 def test_unknown_data_lists_the_known(capsys, a, b):
     line = fail(capsys, "barrier", "mlp", a, b, "--data", "digit", *TINY)
-    assert line.startswith("data: unknown dataset 'digit'; known are: cifar10, cifar100, digits")
+    assert line.startswith(
+        "data: 'digit' is not a file, a folder or a known dataset; known are: cifar10"
+    )
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,10 @@ def test_error_bound_is_one_line(capsys, tmp_path, a, b):
 
 
 BAD = {
-    "data": (["--data", "nothing"], "data: unknown dataset 'nothing'; known are:"),
+    "data": (
+        ["--data", "nothing"],
+        "data: 'nothing' is not a file, a folder or a known dataset; known are:",
+    ),
     "layer": (
         [*DATA, "--layer", "x.*"],
         "compare-features: no layer matches 'x.*'; the layers are flatten, layers.0.",

@@ -101,7 +101,9 @@ def test_evaluate_refuses_what_it_cannot_measure(capsys, files, pair):
     line = fail(capsys, "evaluate", *pair, "--data", files / "unlabeled.npz")
     assert "no labels" in line
     line = fail(capsys, "evaluate", pair[0], "--data", "digits", "--max-test-examples", "999")
-    assert line == "data: --max-test-examples is 999, but digits has 360 test examples; give fewer"
+    assert (
+        line == "evaluate: --max-test-examples is 999, but digits has 360 test examples; give fewer"
+    )
     line = fail(capsys, "evaluate", pair[0], pair[0], "--data", "digits")
     assert "is given twice" in line
 
@@ -130,7 +132,10 @@ def test_num_test_without_effect_is_refused_before_work(capsys, tmp_path, files,
     out = tmp_path / "out.safetensors"
     arguments = (command, *pair, "-o", out, "--max-test-examples", "5", "--data")
     line = fail(capsys, *arguments, "digits", "--no-evaluate")
-    assert line == "data: --max-test-examples has no effect with --no-evaluate; remove one of them"
+    assert (
+        line
+        == f"{command}: --max-test-examples has no effect with --no-evaluate; remove one of them"
+    )
     line = fail(capsys, *arguments, files / "unlabeled.npz")
     assert "--max-test-examples has no effect because unlabeled.npz has no test split" in line
     assert not out.exists()

@@ -65,7 +65,7 @@ def test_wrong_weights_are_named(capsys, tmp_path, a, b):
     assert "3 weights (1, 2, 3) for 2 networks; pass one for each" in fail(
         capsys, *arguments, "1,2,3"
     )
-    assert "must be finite with a sum other than 0; pass --weights, such as 0.7,0.3" in fail(
+    assert "must be finite with a sum other than 0; pass others, such as --weights 0.7,0.3" in fail(
         capsys, *arguments, "1,-1"
     )
 
@@ -162,7 +162,7 @@ def test_what_says_how_to_align_has_no_use_without(capsys, tmp_path, a, b, optio
     out = tmp_path / "out.safetensors"
     line = fail(capsys, "merge", "mlp", a, b, "-o", out, "--no-align", *option, *TINY)
     name = option[0].replace("--method-arg", "the method option max_sweeps")
-    assert line == f"merge: {name} has no effect with --no-align; remove one of them"
+    assert line == f"merge: {name} has no effect with --no-align; pass --align, or remove it"
 
 
 def test_with_data_networks_are_matched_by_features_too_and_the_mean_is_repaired(

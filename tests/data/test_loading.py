@@ -323,8 +323,11 @@ def test_a_standard_deviation_of_0_raises():
 
 
 def test_unknown_data_raise():
-    check_error("unknown dataset 'nothing'; known are: .*; others are a file or folder", "nothing")
-    check_error("unknown dataset './nothing.npz'", "./nothing.npz")
+    check_error(
+        "'nothing' is not a file, a folder or a known dataset; known are: .*; others are a file",
+        "nothing",
+    )
+    check_error("'./nothing.npz' is not a file, a folder", "./nothing.npz")
     check_error("name of the data is empty", "")
 
 

@@ -97,7 +97,7 @@ def test_rows_and_picture(tmp_path):
 
 def test_invalid_comparisons_are_rejected():
     evaluate = evaluator(*examples())
-    with pytest.raises(OneBasinError, match="compare_ensembles: 1 networks given"):
+    with pytest.raises(OneBasinError, match="compare_ensembles: 1 network given"):
         compare_ensembles(mlp(9), {"a": NETWORKS["a"]}, evaluate)
     with pytest.raises(OneBasinError, match="two candidates have the name 'weights'"):
         compare_ensembles(mlp(9), NETWORKS, evaluate, others={"weights": NETWORKS["a"]})

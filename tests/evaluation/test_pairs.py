@@ -155,7 +155,7 @@ def test_pictures_show_the_barriers(tmp_path):
 
 def test_invalid_sets_are_rejected():
     evaluate = evaluator(*examples())
-    with pytest.raises(OneBasinError, match="measure_pairs: 1 networks given; pass at least two"):
+    with pytest.raises(OneBasinError, match="measure_pairs: 1 network given; pass at least two"):
         measure_pairs(mlp(0), NETWORKS[:1], evaluate)
     with pytest.raises(OneBasinError, match="2 names for 3 networks; pass one unique name"):
         measure_pairs(mlp(0), NETWORKS[:3], evaluate, names=["a", "b"])

@@ -60,10 +60,11 @@ class CurveOptions:
         baseline: baseline of the barrier.
     """
 
-    split: Split
-    num_points: int
-    normalization: LineNormalization
-    baseline: BarrierBaseline
+    # Any value, until `check` has run.
+    split: Any
+    num_points: Any
+    normalization: Any
+    baseline: Any
 
 
 def check_result_files(inputs: Sequence[Path], *, plot: Any = None, save: Any = None) -> None:

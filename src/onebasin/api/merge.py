@@ -241,7 +241,9 @@ def _check(job: Job, data: Any, align: bool, repair: str, save_permutation: Any)
     if align:
         return
     if save_permutation is not None:
-        raise ArgumentError("save_permutation= has no effect with align=False; remove one of them")
+        raise ArgumentError(
+            "save_permutation= has no effect with align=False; pass align=True, or remove it"
+        )
     if repair == "none" and data is not None:
         raise ArgumentError(
             "data= has no effect with align=False and repair='none'; remove one of them"
