@@ -79,7 +79,7 @@ def test_options_of_named_data_name_their_class():
     text = r"root= \(root= is an argument of onebasin\.DataSource\)$"
     with pytest.raises(OneBasinError, match=text):
         onebasin.evaluate(MODEL, A, "nothing")
-    with pytest.raises(OneBasinError, match="root=$"):
+    with pytest.raises(OneBasinError, match=r"root=$"):
         onebasin.evaluate(MODEL, A, onebasin.DataSource("nothing"))
 
 
