@@ -7,7 +7,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from onebasin.checkpoints import check_file_writable, check_writable, open_checkpoint
+from onebasin.checkpoints import (
+    check_file_writable,
+    check_writable,
+    open_checkpoint,
+    write_checkpoint,
+)
 from onebasin.checkpoints.save import output_form
 from onebasin.errors import OneBasinError
 
@@ -55,10 +60,34 @@ def test_checks_of_valid_outputs_write_no_files(tmp_path: Path, source: Path, na
     assert os.listdir(tmp_path) == ["a.safetensors"]
 
 
-def test_existing_file_may_be_replaced(tmp_path: Path, source: Path) -> None:
-    (tmp_path / "b.safetensors").write_text("old")
-    check_writable(tmp_path / "b.safetensors", inputs=[source])
-    assert (tmp_path / "b.safetensors").read_text() == "old"
+@pytest.mark.parametrize("content", ["safetensors", "torch", "legacy", "empty"])
+@pytest.mark.parametrize("name", ["b.safetensors", "b.pt"])
+def test_an_existing_checkpoint_may_be_replaced(
+    tmp_path: Path, source: Path, name: str, content: str
+) -> None:
+    path = tmp_path / name
+    if content == "safetensors":
+        save_file({"x": torch.ones(1)}, path)
+    elif content == "empty":
+        path.touch()
+    else:
+        is_zip = content == "torch"
+        torch.save({"x": torch.ones(1)}, path, _use_new_zipfile_serialization=is_zip)
+    before = path.read_bytes()
+    check_writable(path, inputs=[source])
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", "12345678{text}"])
+@pytest.mark.parametrize("name", ["b.safetensors", "b.pt", "tokenizer.model"])
+def test_another_existing_file_is_not_replaced(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    text = f"{name}: exists and is not a checkpoint, so it is not replaced; remove it or choose"
+    with pytest.raises(OneBasinError, match=text):
+        check_writable(tmp_path / name)
+    with pytest.raises(OneBasinError, match=text):
+        write_checkpoint(tmp_path / name, {"x": torch.ones(1)})
+    assert (tmp_path / name).read_text() == content
 
 
 @pytest.mark.parametrize("name", ["b.safetensors", "b", "b/"])

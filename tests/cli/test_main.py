@@ -57,6 +57,10 @@ def test_the_version_is_printed(capsys):
     ("arguments", "message"),
     [
         (["nothing"], "No such command 'nothing'; see onebasin --help"),
+        (["merge", "--seed", "-1"], "Invalid value for '--seed': '-1'; it must be at least 0; see"),
+        (["plane", "--margin", "x"], "Invalid value for '--margin': 'x'; it must be a number; see"),
+        (["merge", "--seed", "1.5"], "Invalid value for '--seed': '1.5'; it must be a whole numb"),
+        (["merge", "--repair", "x"], "Invalid value for '--repair': 'x' is not one of 'auto',"),
         (["align", "-o", "o"], "Missing argument '[ARCH] A B'; see onebasin align --help"),
         (["align", "mlp", "a", "b"], "Missing option '--output' / '-o'; see onebasin align --help"),
         (["inspect", "mlp", "--fast"], "No such option"),

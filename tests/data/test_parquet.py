@@ -203,7 +203,7 @@ BROKEN_COLUMNS = {
     ),
     "no image": (
         {"image": [encoded(images(1)[0]), b"no image at all"], "label": [0, 1]},
-        r"row 1: the image cannot be decoded \(UnidentifiedImageError",
+        r"row 1: the image cannot be decoded \(unknown format\)",
     ),
     "half an image": (
         {"image": [encoded(images(1, size=60)[0])[:900]] * 2, "label": [0, 1]},

@@ -25,7 +25,7 @@ from onebasin.checkpoints import (
 )
 from onebasin.checkpoints._companions import companion_files
 from onebasin.checkpoints._metadata import provenance_metadata
-from onebasin.checkpoints.save import output_form
+from onebasin.checkpoints.save import check_replaceable, output_form
 from onebasin.errors import OneBasinError
 from onebasin.symmetry import Permutation
 
@@ -55,6 +55,7 @@ def check_outputs(job: Job, output: Any, permutation_file: Any, *, like: int) ->
             raise OneBasinError(
                 f"{path}: a permutation is written as .safetensors; choose such a name"
             )
+        check_replaceable(path)
         if output is not None and path.resolve() == Path(output).resolve():
             raise OneBasinError(
                 f"{output}: cannot hold both the network and the permutation; give two paths"

@@ -120,7 +120,8 @@ def align(
         arch_args: arguments of a named architecture.
         key: which state dict of a file to read, such as "model_ema"; one, or one for each.
         output: file or folder of the aligned network. It is written tensor by tensor, so the
-            networks can be larger than memory with `verify=False`.
+            networks can be larger than memory with `verify=False`. An existing checkpoint file
+            is replaced; inputs, other files and folders with files are not.
         save_permutation: file of the permutation (`.safetensors`).
         seed: random seed of the search and the verification.
         progress: whether to show progress bars.

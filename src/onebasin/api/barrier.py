@@ -193,7 +193,7 @@ def barrier(
             "rescale", which use the training data.
         baseline: baseline: "linear" for the line between both losses, "mean" for their mean.
         plot: picture of the curves to write (`.png`, `.svg` or `.pdf`).
-        save: table of all points to write (`.csv` or `.json`).
+        save: table of all points to write (`.csv` or `.json`). Both replace existing files.
         method: name of the matching method, if `align` is true; see `align`.
         method_options: options of the method by name; see `align`.
         init: name of the method whose permutation initializes the search.

@@ -92,7 +92,7 @@ def evaluate(
         split: split of the data; the training split if they have no other.
         max_test_examples: number of test examples; all by default.
         ensemble: whether to evaluate the ensemble, too: the mean of the probabilities.
-        save: table to write (`.csv` or `.json`).
+        save: table to write (`.csv` or `.json`); an existing file is replaced.
         example_inputs: the inputs of one call of the module; see `align`.
         arch_args: arguments of a named architecture.
         key: which state dict of a file to read; see `align`.

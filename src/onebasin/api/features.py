@@ -130,7 +130,8 @@ def compare_features(
     B is aligned to A first. See `barrier` for the arguments that are not listed here.
 
     Args:
-        output: folder for tables (`.csv`, `.json`) and plots (`.png`).
+        output: folder for tables (`.csv`, `.json`) and plots (`.png`). Files of the same names
+            are replaced.
         measure: "llfc" (layerwise linear feature connectivity of the midpoint), "additivity",
             "commutativity", "similarity", "error-bound" (the 2ε bound), "interpolation" or "all".
         split: split of the data.

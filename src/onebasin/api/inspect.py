@@ -92,7 +92,7 @@ def inspect(
         symmetry: a `Symmetry` or the path of its JSON file, instead of inference.
         verify: whether to verify the symmetry on the module in float64.
         meta: whether to build a named architecture on the meta device, without memory.
-        save: JSON file of the symmetry to write.
+        save: JSON file of the symmetry to write; an existing file is replaced.
         shows_all: whether the summary has every group and every fixed dimension.
         seed: random seed of weights, example inputs and verification.
         progress: whether to show progress bars.

@@ -172,7 +172,8 @@ def merge(
         arch_args: arguments of a named architecture.
         key: which state dict of a file to read; see `align`.
         output: file or folder of the merged network. Without a repair it is written tensor by
-            tensor, so the networks can be larger than memory with `verify=False`.
+            tensor, so the networks can be larger than memory with `verify=False`. Existing files
+            are treated as in `align`.
         save_permutation: file of the permutation (`.safetensors`), one for each further network.
         seed: random seed of the search and the verification.
         progress: whether to show progress bars.

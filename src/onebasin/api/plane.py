@@ -119,7 +119,7 @@ def plane(
         normalization: BatchNorm statistics of the points: "interpolated", or "reset" on the
             training data.
         plot: picture to write (`.png`, `.svg` or `.pdf`).
-        save: table of all points to write (`.csv` or `.json`).
+        save: table of all points to write (`.csv` or `.json`). Both replace existing files.
 
     Raises:
         OneBasinError: as `barrier` does.

@@ -116,9 +116,10 @@ class NetworkResult(Summarized):
         """Write the network as the command does: names and dtypes as in the input file.
 
         Args:
-            path: a `.safetensors` or `.pt` file, or a folder.
+            path: a `.safetensors` or `.pt` file, or a folder. An existing checkpoint file is
+                replaced; inputs, other files and folders with files are not.
 
         Raises:
-            OneBasinError: the path cannot be written, or is an input.
+            OneBasinError: the path cannot be written, or must not be replaced.
         """
         self.network.write(path, self.state_dict)

@@ -11,6 +11,8 @@ from onebasin.errors import OneBasinError
 
 TORCH_SAVE = "file of torch.save"
 ZIP_MAGIC = b"PK\x03\x04"
+MAX_HEADER_SIZE = 100_000_000
+"""Largest header of a safetensors file, in bytes."""
 _PICKLE_MAGIC = b"\x80"
 _LFS_MAGIC = b"version https://git-lfs"
 
@@ -33,6 +35,13 @@ def first_bytes(path: Path, count: int = 32) -> bytes:
             return file.read(count)
     except OSError as error:
         raise OneBasinError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def is_checkpoint_start(start: bytes) -> bool:
+    """Return whether a file is a checkpoint or empty, by its first bytes."""
+    header_size = int.from_bytes(start[:8], "little")
+    is_safetensors = start[8:9] == b"{" and header_size <= MAX_HEADER_SIZE
+    return not start or is_safetensors or start.startswith((ZIP_MAGIC, _PICKLE_MAGIC))
 
 
 def unreadable(path: Path, kind: str, error: BaseException) -> OneBasinError:

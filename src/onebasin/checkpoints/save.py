@@ -19,6 +19,7 @@ from torch import Tensor
 from onebasin._files import atomic_folder, atomic_path, check_creatable, check_vacant
 from onebasin.checkpoints._companions import companion_files
 from onebasin.checkpoints._conversions import on_meta
+from onebasin.checkpoints._diagnosis import first_bytes, is_checkpoint_start
 from onebasin.checkpoints._lazy import TensorInfo, describe
 from onebasin.checkpoints._safetensors import SafetensorsWriter
 from onebasin.checkpoints.checkpoint import INDEX_SUFFIX, PICKLE_SUFFIXES, Checkpoint
@@ -50,8 +51,8 @@ def write_checkpoint(
     configuration, tokenizer and license files of the folder that `like` was read from.
 
     Args:
-        path: the output; its suffix selects the format. An existing file is replaced; an
-            existing folder must be empty.
+        path: the output; its suffix selects the format. An existing checkpoint is replaced;
+            any other existing file is not. An existing folder must be empty.
         tensors: names with tensors. An iterable of pairs may come in any order, but needs
             `specs` or `like`.
         specs: shape and dtype of every tensor by name. Default: those of `like` or
@@ -64,7 +65,8 @@ def write_checkpoint(
             a separate file.
 
     Raises:
-        OneBasinError: `path` cannot be written, is an input, or the disk has too little free space.
+        OneBasinError: `path` cannot be written, is an input, an existing file that is not a
+            checkpoint, or a folder that is not empty; or the disk has too little free space.
     """
     check_writable(path, inputs=[*inputs, *([like] if like is not None else [])])
     specs = _specs(tensors, specs, like)
@@ -277,7 +279,8 @@ def check_writable(path: str | os.PathLike[str], *, inputs: Iterable[Input] = ()
 
     Raises:
         OneBasinError: the kind of output is unknown, the parent folder is missing or
-            not writable, the folder is not empty, or the output is an input.
+            not writable, the folder is not empty, or the output is an input or an existing file
+            that is not a checkpoint.
     """
     if output_form(path) == "folder":
         _check_not_input(path, inputs)
@@ -285,6 +288,23 @@ def check_writable(path: str | os.PathLike[str], *, inputs: Iterable[Input] = ()
         check_creatable(path)
     else:
         check_file_writable(path, inputs=inputs)
+        check_replaceable(path)
+
+
+def check_replaceable(path: str | os.PathLike[str]) -> None:
+    """Check that a path is missing, an empty file, or a checkpoint by its first bytes.
+
+    Args:
+        path: the output file.
+
+    Raises:
+        OneBasinError: it is another file, which must not be lost.
+    """
+    if os.path.isfile(path) and not is_checkpoint_start(first_bytes(Path(path))):
+        raise OneBasinError(
+            f"{path}: exists and is not a checkpoint, so it is not replaced; remove it or choose "
+            "another output"
+        )
 
 
 def check_file_writable(path: str | os.PathLike[str], *, inputs: Iterable[Input] = ()) -> None:

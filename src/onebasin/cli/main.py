@@ -17,7 +17,7 @@ import typer
 
 from onebasin._text import printable
 from onebasin.cli.app import create_app
-from onebasin.cli.wording import as_options
+from onebasin.cli.wording import as_options, usage_text
 from onebasin.errors import OneBasinError
 
 BAD_INPUT = 2
@@ -54,9 +54,9 @@ def _explained(error: Exception) -> int:
         return _fail(as_options(str(error)), BAD_INPUT)
     if isinstance(error, OSError):
         return _fail(f"{error.filename or 'system'}: {error.strerror or error}", BAD_INPUT)
-    usage = getattr(error, "format_message", None)
-    if callable(usage):
-        return _fail(f"{str(usage()).rstrip('. ')}; see {_command(error)} --help", BAD_INPUT)
+    usage = usage_text(error)
+    if usage is not None:
+        return _fail(f"{usage}; see {_command(error)} --help", BAD_INPUT)
     if os.environ.get("ONEBASIN_TRACEBACK"):
         raise error
     text = f"{type(error).__name__}: {error}; an internal error; please report it with the"

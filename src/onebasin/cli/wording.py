@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
+from typing import Any
 
 OPTIONS = {
     "align": "--align",
@@ -84,3 +86,43 @@ def _option(match: re.Match[str]) -> str:
         return f"{option} {match['items'].replace(' ', '')}"
     text = match["other"] if match["text"] is None else match["text"]
     return option if text is None else f"{option} {shlex.quote(text)}"
+
+
+_EXPECTED = {
+    "greater_than_equal": "at least {ge:g}",
+    "greater_than": "greater than {gt:g}",
+    "less_than_equal": "at most {le:g}",
+    "less_than": "less than {lt:g}",
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+    "finite_number": "finite",
+}
+"""Valid values of an option, by the kind of the error of pydantic, which typer uses."""
+
+
+def usage_text(error: Exception) -> str | None:
+    """Return the message of typer for bad usage, in plain words; None for other errors.
+
+    Args:
+        error: any exception.
+    """
+    usage = getattr(error, "format_message", None)
+    if not callable(usage):
+        return None
+    text = str(usage())
+    details = getattr(error.__cause__ or error.__context__, "errors", None)
+    if callable(details):
+        detail: Any = details()
+        text = text.replace(str(getattr(error, "message", "")), _problem(detail[0]))
+    return text.rstrip(". ")
+
+
+def _problem(detail: Mapping[str, Any]) -> str:
+    """Return what is wrong with the value of an option, from an error of pydantic."""
+    context = detail.get("ctx", {})
+    if detail["type"] == "value_error":
+        return str(context["error"])
+    expected = _EXPECTED.get(detail["type"])
+    if expected is None:
+        return str(detail["msg"])
+    return f"{detail['input']!r}; it must be {expected.format(**context)}"

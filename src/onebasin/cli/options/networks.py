@@ -32,7 +32,8 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="OUT",
-        help="Output: a .safetensors or .pt file, or a folder. Inputs are never replaced.",
+        help="Output: a .safetensors or .pt file, or a folder. An existing checkpoint file is "
+        "replaced; inputs, other files and folders with files are not.",
     ),
 ]
 ArchArgs = Annotated[
