@@ -63,3 +63,20 @@ def module_of(node: torch.fx.Node) -> str:
     """Return the path of the module that a node belongs to; empty for the model itself."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     return str(stack[-1][0]).removeprefix(PREFIX[:-1]).removeprefix(".") if stack else ""
+
+
+def named_arguments(
+    node: torch.fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of an operator by their names, defaults included.
+
+    Args:
+        node: a node that calls an operator; without a schema only keyword arguments have names.
+        args, kwargs: its arguments: nodes or values.
+    """
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return dict(kwargs)
+    defaults = {each.name: each.default_value for each in schema.arguments}
+    names = (each.name for each in schema.arguments)
+    return defaults | dict(zip(names, args, strict=False)) | kwargs

@@ -5,7 +5,7 @@ Creates one graph for each shape of batches, and reports batches that do not fit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
@@ -90,19 +90,28 @@ class Features:
             OneBasinError: the model cannot be run on a batch, or has another graph for it.
         """
         count = 0
-        for count, batch in enumerate(self.data, start=1):
-            if is_empty(batch):
-                continue
-            inputs, weight = self._inputs(batch)
-            graph = self._graph_of(inputs, count - 1)
-            context = BatchContext(count - 1, graph, weight)
+        for context, inputs, batch in self.batches():
+            count = context.number + 1
             pre_hook = None if make_pre_hook is None else make_pre_hook(context)
-            outputs = graph.run_lockstep(params, inputs, make_hook(context), pre_hook=pre_hook)
+            outputs = context.graph.run_lockstep(
+                params, inputs, make_hook(context), pre_hook=pre_hook
+            )
             if finish is not None:
                 finish(context, outputs, batch)
             if progress is not None:
                 progress(count)
         return count
+
+    def batches(self) -> Iterator[tuple[BatchContext, Any, Any]]:
+        """Yield the context, the inputs and the batch of all batches that are not empty.
+
+        Raises:
+            OneBasinError: the model cannot be run on a batch, or has another graph for it.
+        """
+        for number, batch in enumerate(self.data):
+            if not is_empty(batch):
+                inputs, weight = self._inputs(batch)
+                yield BatchContext(number, self._graph_of(inputs, number), weight), inputs, batch
 
     def _inputs(self, batch: Any) -> tuple[Any, float]:
         """Return the inputs of a batch, a single example doubled, and the example weight."""

@@ -7,7 +7,7 @@ available even if no module returns them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from onebasin._checks import named_tensors
 from onebasin._dtypes import common_dtype
 from onebasin.errors import ArgumentError
+from onebasin.graph._network_run import Bound, NetworkRun
 from onebasin.graph._nodes import module_of, operator_of, origins, shared, tensor_inputs, writes
 from onebasin.graph.batches import arguments_of, device_of, dtype_of
 from onebasin.graph.binding import bind_params, promote, promoted_dtype
@@ -229,21 +230,14 @@ class Graph:
         Raises:
             OneBasinError: parameters or shapes of the batch do not fit.
         """
-        if signature_of(inputs) != self.signature:
-            raise ArgumentError(
-                f"the batch has shapes {signature_of(inputs)}, the graph was made for "
-                f"{self.signature}; make one graph for each shape"
-            )
-        graph_module = self.traced.exported.graph_module
-        bound = self._bound_lockstep(params)
-        runs = [_Run(graph_module, iter(self._placeholders(each, inputs))) for each in bound]
+        runs = self.start(self.bind(params), inputs)
         with torch.no_grad():
             for node in self._order:
                 is_visible = node.name in self.nodes
                 if pre_hook is not None and is_visible and node.op == "call_function":
                     given = tuple(run.fetch_args_kwargs_from_env(node) for run in runs)
                     pre_hook(Call(node.name, cast(Callable[..., Any], node.target), given))
-                values = [self._value(run, node) for run in runs]
+                values = [run.value_of(node) for run in runs]
                 if hook is not None and is_visible:
                     values = hook(node.name, values) or values
                 for run, value in zip(runs, values, strict=True):
@@ -252,17 +246,33 @@ class Graph:
         counted = [isinstance(n.meta.get("val"), Tensor) for n in self.traced.exported.outputs]
         return [run.outputs[-sum(counted) :] if any(counted) else [] for run in runs]
 
-    def _value(self, run: _Run, node: torch.fx.Node) -> Any:
-        """Return the value of a node; an error has the node."""
-        try:
-            return run.run_node(node)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            reason = next(iter(str(error).strip().splitlines()), repr(error))
-            where = self.describe_node(node.name)
+    def start(self, bound: Sequence[Bound], inputs: Any) -> list[NetworkRun]:
+        """Return a run of each network on a batch, before its first node.
+
+        Args:
+            bound: result of `bind`.
+            inputs: a batch of the shapes of the graph.
+
+        Raises:
+            OneBasinError: the shapes of the batch do not fit.
+        """
+        if signature_of(inputs) != self.signature:
             raise ArgumentError(
-                f"the model does not run on the batch, at {where}: {reason}; pass data of "
-                "the dtype and kind that it accepts"
-            ) from error
+                f"the batch has shapes {signature_of(inputs)}, the graph was made for "
+                f"{self.signature}; make one graph for each shape"
+            )
+        exported = self.traced.exported
+        parameters = frozenset({*exported.tensors, *exported.constants} - self._overwritten)
+        return [
+            NetworkRun(
+                exported.graph_module,
+                self._order,
+                self._placeholders(each, inputs),
+                parameters,
+                self.describe_node,
+            )
+            for each in bound
+        ]
 
     @cached_property
     def _order(self) -> list[torch.fx.Node]:
@@ -300,8 +310,12 @@ class Graph:
         ]
         return frozenset(node.name for source in written for node in origins(source))
 
-    def _bound_lockstep(self, params: Sequence[Mapping[str, Tensor]]) -> list[Bound]:
-        """Return the values of each network in the highest precision of all."""
+    def bind(self, params: Sequence[Mapping[str, Tensor]]) -> list[Bound]:
+        """Return the tensors of networks, all in the highest precision of any of them.
+
+        Raises:
+            OneBasinError: parameters do not fit.
+        """
         bound = [self._bound(param) for param in params]
         precisions = {each.precision for each in bound if each.precision is not None}
         if len({each.precision for each in bound}) < 2:
@@ -317,38 +331,6 @@ class Graph:
             for name, own in named_tensors(self.model)
         }
         return Bound(values, promoted_dtype(self.model, bound))
-
-
-@dataclass(frozen=True)
-class Bound:
-    """The tensors of one network, ready to run.
-
-    Args:
-        values: parameters and buffers by name, on the device of the graph.
-        precision: dtype that inputs are converted to, or None if they keep their own.
-    """
-
-    values: Mapping[str, Tensor]
-    precision: torch.dtype | None
-
-
-class _Run(torch.fx.Interpreter):
-    """A run of one network through the graph."""
-
-    def __init__(self, graph_module: torch.fx.GraphModule, placeholders: Iterator[Any]) -> None:
-        super().__init__(graph_module, garbage_collect_values=True)
-        self.args_iter = placeholders
-        self.outputs: list[Tensor] = []
-
-    def keep(self, node: torch.fx.Node, value: Any) -> None:
-        """Keep the value of a node for later ones, and free values that are no longer needed."""
-        self.env[node] = value
-        for done in self.user_to_last_uses.get(node, []):
-            self.env.pop(done, None)
-
-    def output(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self.outputs = [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)]
-        return self.outputs
 
 
 def signature_of(inputs: Any) -> tuple[Any, ...]:

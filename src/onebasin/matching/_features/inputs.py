@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onebasin._dtypes import compute_dtype
+from onebasin.graph._windows import Windows
 from onebasin.graph.features import BatchContext, Features, check_finite
 from onebasin.graph.graph import Call, ForwardPreHook
-from onebasin.matching._features.layers import Layer, Windows
+from onebasin.matching._features.layers import Layer
 
 MAX_ROWS = 4093
 """Maximum number of rows of a layer's input per batch, evenly spaced.

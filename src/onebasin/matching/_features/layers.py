@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
+from onebasin.graph._windows import Windows, windows
 from onebasin.graph.graph import Call, FeatureNode, Graph
 from onebasin.symmetry._apply import is_self_contained
 from onebasin.symmetry.layouts import Layout, Product
@@ -62,7 +60,7 @@ class Layer:
             return inputs.reshape(-1, inputs.shape[-1])
         names = ("input", "weight", "bias", "stride", "padding", "dilation")
         named = dict(zip(names, args, strict=False)) | kwargs
-        return _windows(named["input"], self.kernel, named)
+        return windows(named["input"], self.kernel, named)
 
     @property
     def sides(self) -> dict[str, tuple[Layout, ...]]:
@@ -144,59 +142,3 @@ def _channels(graph: Graph, node: FeatureNode, num_dims: int) -> int:
     nodes = graph.traced.exported.graph_module.graph.nodes
     traced_node = next(each for each in nodes if each.name == node.name)
     return int(traced_node.all_input_nodes[0].meta["val"].shape[-num_dims])
-
-
-@dataclass(frozen=True)
-class Windows:
-    """The windows of a convolution, extracted only on indexing.
-
-    Args:
-        view: `(n, *positions, channels, *window)`, in the memory of the padded input.
-        dims: number of dimensions of the positions.
-    """
-
-    view: Tensor
-    dims: int
-
-    def __len__(self) -> int:
-        """Return the number of windows."""
-        return prod(self.view.shape[: self.dims + 1])
-
-    def __getitem__(self, index: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
-        """Return some windows, flattened."""
-        places = torch.unravel_index(index, self.view.shape[: self.dims + 1])
-        return self.view[places].flatten(1)
-
-
-def _windows(x: Tensor, kernel: tuple[int, ...], given: dict[str, object]) -> Windows:
-    """Return the windows of a convolution, positions in the order of its output."""
-    dims = len(kernel)
-    x = x if x.dim() == dims + 2 else x[None]
-    stride, dilation = (_spread(given.get(name, 1), dims) for name in ("stride", "dilation"))
-    reach = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
-    padding = given.get("padding", 0)
-    if padding == "same":
-        pads = [(each // 2, each - each // 2) for each in reach]
-    else:
-        pads = [(each, each) for each in _spread(0 if padding == "valid" else padding, dims)]
-    x = F.pad(x, [side for pair in reversed(pads) for side in pair])
-    spans = zip(x.shape[2:], reach, stride, strict=True)
-    positions = [(size - far - 1) // step + 1 for size, far, step in spans]
-    along = x.stride()[2:]
-    apart, inside = (
-        [near * step for near, step in zip(along, steps, strict=True)]
-        for steps in (stride, dilation)
-    )
-    view = x.as_strided(
-        (len(x), *positions, x.shape[1], *kernel),
-        (x.stride(0), *apart, x.stride(1), *inside),
-    )
-    return Windows(view, dims)
-
-
-def _spread(value: object, dims: int) -> tuple[int, ...]:
-    if isinstance(value, int):
-        return (value,) * dims
-    assert isinstance(value, list | tuple), value
-    sizes = tuple(int(each) for each in value)
-    return sizes * dims if len(sizes) == 1 else sizes

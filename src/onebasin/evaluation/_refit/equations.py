@@ -1,0 +1,163 @@
+"""Normal equations of ridge regressions, accumulated over batches, and their solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from onebasin._dtypes import compute_dtype
+
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Ridges to choose from, as fractions of the mean diagonal entry of the Gram matrix."""
+
+DEFAULT_RIDGE = 1e-2
+"""The ridge without held-out examples."""
+
+
+class NormalEquations:
+    r"""Sums of \(X^T X\) and \(X^T E\) of `g` regressions with `d` inputs and `c` outputs.
+
+    Args:
+        has_bias: whether a one is appended to every row.
+
+    Attributes:
+        gram: the sum of products of inputs, in float64.
+        cross: the sum of products of inputs and outputs, in float64.
+        count: weighted number of rows.
+    """
+
+    def __init__(self, *, has_bias: bool) -> None:
+        """Initialize without rows."""
+        self.has_bias = has_bias
+        self.gram: Float64[Tensor, "g d d"] = torch.zeros(0, 0, 0, dtype=torch.float64)
+        self.cross: Float64[Tensor, "g d c"] = torch.zeros(0, 0, 0, dtype=torch.float64)
+        self.count = 0.0
+
+    def add(
+        self, inputs: Float[Tensor, "g n d"], outputs: Float[Tensor, "g n c"], weight: float
+    ) -> None:
+        """Add rows.
+
+        Args:
+            inputs: rows of the layer's input.
+            outputs: rows that the layer should reproduce.
+            weight: weight of every row.
+        """
+        inputs = inputs.to(compute_dtype(inputs.dtype))
+        outputs = outputs.to(inputs.dtype)
+        if self.has_bias:
+            inputs = torch.cat((inputs, torch.ones_like(inputs[..., :1])), -1)
+        if not self.count:
+            groups, _, width = inputs.shape
+            self.gram = inputs.new_zeros(groups, width, width, dtype=torch.float64)
+            self.cross = inputs.new_zeros(groups, width, outputs.shape[2], dtype=torch.float64)
+        self.gram.add_(_product(inputs, inputs), alpha=weight)
+        self.cross.add_(_product(inputs, outputs), alpha=weight)
+        self.count += weight * inputs.shape[1]
+
+    def __add__(self, other: NormalEquations) -> NormalEquations:
+        """Return the equations of both together."""
+        if not (self.count and other.count):
+            return self if self.count else other
+        total = NormalEquations(has_bias=self.has_bias)
+        total.gram, total.cross = self.gram + other.gram, self.cross + other.cross
+        total.count = self.count + other.count
+        return total
+
+    @property
+    def num_unknowns(self) -> int:
+        """The number of unknowns of each output."""
+        return self.gram.shape[1]
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all sums are finite."""
+        return bool(torch.isfinite(self.gram).all() and torch.isfinite(self.cross).all())
+
+    def solve(self, anchor: Float64[Tensor, "g d c"], ridge: float) -> Float64[Tensor, "g d c"]:
+        r"""Return the minimizer of \(|XV-E|^2 + s|V-P|^2\); the bias has no penalty.
+
+        Args:
+            anchor: the solution \(P\) that the ridge pulls to; returned if the system is singular.
+            ridge: \(s\) as a fraction of the mean diagonal entry of the Gram matrix.
+        """
+        inner = self.num_unknowns - self.has_bias
+        penalty = ridge * self.gram.diagonal(dim1=1, dim2=2)[:, :inner].mean(1, keepdim=True)
+        # Inputs that are zero in all rows leave the anchor unchanged.
+        penalty = torch.where(penalty > 0, penalty, 1.0)
+        system = self.gram.clone()
+        system.diagonal(dim1=1, dim2=2)[:, :inner].add_(penalty)
+        factor, info = torch.linalg.cholesky_ex(system)
+        if bool(info.any()):
+            return anchor
+        return anchor + torch.cholesky_solve(self.cross - self.gram @ anchor, factor)
+
+    def error(self, solution: Float64[Tensor, "g d c"]) -> float:
+        r"""Return \(|XV-E|^2 - |E|^2\)."""
+        return float((solution * (self.gram @ solution - 2 * self.cross)).sum())
+
+    def moments(
+        self, matrix: Float64[Tensor, "g d c"]
+    ) -> tuple[Float64[Tensor, "g c"], Float64[Tensor, "g c"]]:
+        """Return mean and unbiased variance of the products of the inputs and a matrix.
+
+        The equations must have a bias.
+        """
+        mean = torch.einsum("gd,gdc->gc", self.gram[:, -1, :-1] / self.count, matrix)
+        squares = (matrix * (self.gram[:, :-1, :-1] @ matrix)).sum(1)
+        variance = (squares - self.count * mean.square()) / max(self.count - 1, 1)
+        return mean, variance.clamp(min=0)
+
+
+def _product(left: Float[Tensor, "g n d"], right: Float[Tensor, "g n c"]) -> Tensor:
+    """Return the products of all columns, in float64 if they overflow otherwise."""
+    product = left.transpose(1, 2) @ right
+    if bool(torch.isfinite(product).all()):
+        return product
+    return left.double().transpose(1, 2) @ right.double()
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A chosen solution.
+
+    Args:
+        change: change of the layer.
+        anchor: index of its anchor.
+        ridge: its ridge, infinite if the solution is the anchor.
+    """
+
+    change: Float64[Tensor, "g d c"]
+    anchor: int
+    ridge: float
+
+
+def choose(
+    fitted: NormalEquations,
+    held_out: NormalEquations,
+    anchors: Sequence[Float64[Tensor, "g d c"]],
+) -> Solution:
+    """Choose anchor and ridge on held-out rows, and solve on all rows.
+
+    Args:
+        fitted: equations of the rows that candidates are solved on.
+        held_out: equations of the held-out rows; without rows the default ridge is used.
+        anchors: solutions that the ridge may pull to, the default last.
+    """
+    if not held_out.count:
+        last = len(anchors) - 1
+        return Solution(fitted.solve(anchors[last], DEFAULT_RIDGE), last, DEFAULT_RIDGE)
+    candidates = [
+        (held_out.error(anchor if ridge == inf else fitted.solve(anchor, ridge)), number, ridge)
+        for number, anchor in enumerate(anchors)
+        for ridge in (*RIDGES, inf)
+    ]
+    _, number, ridge = min(candidates)
+    anchor = anchors[number]
+    change = anchor if ridge == inf else (fitted + held_out).solve(anchor, ridge)
+    return Solution(change, number, ridge)

@@ -1,0 +1,145 @@
+"""The regression of one layer of the merged network, and the change of its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onebasin.errors import ArgumentError
+from onebasin.evaluation._refit.equations import NormalEquations, Solution, choose
+from onebasin.evaluation._refit.layers import RefitLayer, operator_of
+from onebasin.evaluation._refit.norms import TENSORS, FoldedNorm
+from onebasin.evaluation._refit.operators import Operator, Scale
+from onebasin.graph._network_run import Bound, NetworkRun
+from onebasin.graph._nodes import named_arguments
+from onebasin.graph.features import BatchContext
+from onebasin.graph.graph import Graph
+
+HELD_OUT = 5
+"""One of this many batches is held out to choose the ridge."""
+
+
+@dataclass
+class LayerFit:
+    """The regression of a layer, or of a block of its inputs.
+
+    Args:
+        layer: the layer.
+        merged: tensors of the merged network; overwritten by `finish`.
+        fractions: weights of the sources.
+        block: range of the inputs that are refit.
+        fitted, held_out: equations of the rows.
+    """
+
+    layer: RefitLayer
+    merged: Bound
+    fractions: Sequence[float]
+    block: slice
+    fitted: NormalEquations = field(init=False)
+    held_out: NormalEquations = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Initialize without rows."""
+        has_bias = self.layer.bias is not None or self.layer.norm is not None
+        self.fitted, self.held_out = (NormalEquations(has_bias=has_bias) for _ in range(2))
+        self._given: dict[str, Any] = {}
+        self._num_batches = 0
+
+    def add(self, context: BatchContext, runs: Sequence[NetworkRun]) -> None:
+        """Add a batch.
+
+        Args:
+            context: the batch.
+            runs: runs of the sources and of the merged network. Those of the sources go on
+                through the target, the last one stops before the layer.
+        """
+        *sources, merged = runs
+        layer, graph = self.layer, context.graph
+        target = _mean([run.run_through(layer.target) for run in sources], self.fractions)
+        merged.run_before(layer.node)
+        given = merged.arguments(layer.node)
+        own = merged.fork().run_through(layer.target)
+        operator = operator_of(graph.nodes[layer.node].operator, given)
+        rows = operator.outputs(target - own)
+        self._num_batches += 1
+        equations = self.fitted if self._num_batches % HELD_OUT else self.held_out
+        place = 0
+        for inputs in operator.inputs(_without_scale(graph, layer, operator, given)):
+            part = rows[:, place : place + inputs.shape[1]]
+            equations.add(inputs[..., self.block], part, context.weight)
+            place += inputs.shape[1]
+        if not equations.is_finite:
+            raise ArgumentError(
+                f"the features at {graph.describe_node(layer.node)} are not finite or overflow; "
+                "check the weights of the networks and the data"
+            )
+        self._given, self._operator, self._graph = given, operator, graph
+
+    def finish(self) -> Solution:
+        """Solve the regression, change the parameters of the merged network, return the change."""
+        total = self.fitted + self.held_out
+        if not bool(total.cross.any()):  # equal networks: rounding must not change them
+            return Solution(torch.zeros_like(total.cross), 0, inf)
+        layer, given, operator = self.layer, self._given, self._operator
+        weight = None if layer.weight is None else given[layer.weight]
+        bias = None if layer.bias is None else given[layer.bias]
+        fitted, held_out = (
+            (self.fitted, self.held_out) if self.fitted.count else (total, self.fitted)
+        )
+        if layer.norm is not None:
+            norm = self._norm(weight, bias, total)
+            solution = choose(self.fitted, self.held_out, norm.anchors())
+            matrix = norm.write(solution, has_weight=weight is not None)
+            if weight is not None:
+                weight.copy_(operator.weight(matrix, weight.shape))
+            return solution
+        solution = choose(self.fitted, self.held_out, [torch.zeros_like(total.cross)])
+        matrix = operator.matrix(weight.double()).clone()
+        matrix[:, self.block] += solution.change[:, : matrix[:, self.block].shape[1]]
+        weight.copy_(operator.weight(matrix, weight.shape))
+        if bias is not None:
+            bias += solution.change[:, -1].reshape(bias.shape).to(bias.dtype)
+        return solution
+
+    def _norm(
+        self, weight: Tensor | None, bias: Tensor | None, total: NormalEquations
+    ) -> FoldedNorm:
+        assert self.layer.norm is not None
+        node = self._graph.calls[self.layer.norm]
+        given = named_arguments(node, node.args, dict(node.kwargs))
+        names = self._graph.traced.exported.tensors
+        tensors = {name: self.merged.values[names[given[name].name]] for name in TENSORS}
+        groups, _, width = total.cross.shape
+        matrix = (
+            total.gram.new_ones(groups, 1, width)
+            if weight is None
+            else self._operator.matrix(weight.double())
+        )
+        offset = total.gram.new_zeros(groups, width)
+        if bias is not None:
+            offset += bias.view_as(offset)
+        return FoldedNorm(tensors, given["eps"], matrix, offset, total)
+
+
+def _mean(values: Sequence[Tensor], fractions: Sequence[float]) -> Tensor:
+    """Return the weighted mean; for equal values it is exactly their value."""
+    mean = values[0].clone()
+    for fraction, value in zip(fractions[1:], values[1:], strict=True):
+        mean += fraction * (value - values[0])
+    return mean
+
+
+def _without_scale(
+    graph: Graph, layer: RefitLayer, operator: Operator, given: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Return the arguments of a layer; for a norm with a scale, its value without the scale."""
+    if layer.weight is None or not isinstance(operator, Scale):
+        return given
+    plain = {name: None if name in ("weight", "bias") else given[name] for name in given}
+    target: Any = graph.calls[layer.node].target
+    return {operator.source: target(**plain)}

@@ -1,0 +1,83 @@
+"""Runs of several networks on all batches, which go on from layer to layer.
+
+Values that later nodes need are kept in memory up to a limit, and otherwise in temporary files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from onebasin.graph._network_run import Bound, NetworkRun
+from onebasin.graph.features import BatchContext, Features
+
+MAX_BYTES = 1 << 29
+"""Maximum number of bytes of values in memory."""
+
+
+class LiveRuns:
+    """Runs of networks on all batches of the data, which are read once.
+
+    Args:
+        features: the model and the data.
+        networks: tensors of the networks.
+    """
+
+    def __init__(self, features: Features, networks: Sequence[Bound]) -> None:
+        """Initialize without reading the data."""
+        self._features, self._networks = features, networks
+        self._runs: list[tuple[BatchContext, list[NetworkRun]]] = []
+        self._sizes: dict[int, int] = {}
+        self._folder: TemporaryDirectory[str] | None = None
+
+    def __iter__(self) -> Iterator[tuple[BatchContext, list[NetworkRun]]]:
+        """Yield the runs of each batch, ready to go on; their values are kept afterwards."""
+        for number, (context, runs) in enumerate(list(self._runs) or self._start()):
+            self._restore(number, runs)
+            yield context, runs
+            self._keep(number, runs)
+
+    def close(self) -> None:
+        """Delete the temporary files."""
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def _start(self) -> Iterator[tuple[BatchContext, list[NetworkRun]]]:
+        """Yield the runs of each batch before their first node."""
+        for number, (context, inputs, _) in enumerate(self._features.batches()):
+            self._runs.append((context, context.graph.start(self._networks, inputs)))
+            self._sizes[number] = 0
+            yield self._runs[-1]
+
+    def _keep(self, number: int, runs: Sequence[NetworkRun]) -> None:
+        """Keep the values of a batch in memory, or write them to a file."""
+        size = _num_bytes(runs)
+        if sum(self._sizes.values()) + size <= MAX_BYTES:
+            self._sizes[number] = size
+        else:
+            torch.save([run.take_values() for run in runs], self._path(number))
+
+    def _restore(self, number: int, runs: Sequence[NetworkRun]) -> None:
+        """Read the values of a batch if they are in a file."""
+        if self._sizes.pop(number, None) is None:
+            # The file was written by this object, so it may hold any type.
+            values = torch.load(self._path(number), weights_only=False)
+            for run, each in zip(runs, values, strict=True):
+                run.restore_values(each)
+
+    def _path(self, number: int) -> Path:
+        if self._folder is None:
+            self._folder = TemporaryDirectory(prefix="onebasin-refit-")
+        return Path(self._folder.name, f"{number}.pt")
+
+
+def _num_bytes(runs: Sequence[NetworkRun]) -> int:
+    """Return the memory of the values of runs, without parameters."""
+    leaves = pytree.tree_leaves([list(run.values()) for run in runs])
+    storages = (leaf.untyped_storage() for leaf in leaves if isinstance(leaf, Tensor))
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())

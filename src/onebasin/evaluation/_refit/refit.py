@@ -1,0 +1,178 @@
+"""Refit of merged networks: each layer reproduces the mean outputs of the sources' layers.
+
+Jin et al. (2023), "Dataless Knowledge Fusion by Merging Weights of Language Models" (RegMean), and
+Nasery et al. (2025), "PLeaS: Merging Models with Permutations and Least Squares", solve such
+regressions on inputs of the sources. Here the inputs are those of the merged network itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import ceil
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from onebasin._dtypes import round_to
+from onebasin._text import counted
+from onebasin.errors import ArgumentError
+from onebasin.evaluation._refit.layer_fit import HELD_OUT, LayerFit
+from onebasin.evaluation._refit.layers import MAX_UNKNOWNS, RefitLayer, find_layers
+from onebasin.evaluation._refit.live_runs import LiveRuns
+from onebasin.graph._network_run import Bound
+from onebasin.graph.batches import Batches, as_reiterable, inputs_of, is_empty, shuffled
+from onebasin.graph.features import Features
+
+
+@dataclass(frozen=True)
+class RefitResult:
+    """A refit network.
+
+    Args:
+        params: parameters and buffers, under the names of the merged network.
+        ridges: the chosen ridge of each layer by label; infinite where the layer did not improve.
+        note: a warning that there are too few examples, or None.
+    """
+
+    params: dict[str, Tensor]
+    ridges: Mapping[str, float]
+    note: str | None
+
+
+class LayerRefit:
+    """Refits any number of networks on the same data; the model is traced once.
+
+    Args:
+        model: the architecture; not changed.
+        data: batches that can be read again; read once for each network.
+
+    Attributes:
+        layers: the layers that are refit, in the order of the forward pass.
+        skipped: layers that cannot be refit, with the reason.
+
+    Raises:
+        OneBasinError: the data are empty, or the model has no layer that can be refit.
+    """
+
+    def __init__(self, model: nn.Module, data: Iterable[Any]) -> None:
+        """Trace the model and find its layers."""
+        self.features = Features(model, in_pieces(data))
+        self.layers, self.skipped = find_layers(self.features.graph)
+        if not self.layers:
+            reasons = "; ".join(f"{label!r}: {reason}" for label, reason in self.skipped.items())
+            raise ArgumentError(
+                "the model has no linear or convolutional layer that can be refit"
+                + (f" ({reasons})" if reasons else "")
+            )
+
+    def run(
+        self,
+        params: Mapping[str, Tensor],
+        sources: Sequence[Mapping[str, Tensor]],
+        fractions: Sequence[float],
+        *,
+        progress: Callable[[int], object] | None = None,
+    ) -> RefitResult:
+        """Refit a network, layer by layer in the order of the forward pass.
+
+        Args:
+            params: parameters and buffers of the merged network.
+            sources: parameters and buffers of the aligned source networks.
+            fractions: weight of each source; their sum is 1.
+            progress: called with the number of batches that are done, counted over all layers.
+
+        Raises:
+            OneBasinError: features are not finite.
+        """
+        *bound, merged = self.features.graph.bind([*sources, params])
+        merged = _copied(merged)
+        runs = LiveRuns(self.features, [*bound, merged])
+        ridges, needed = {}, _Needed()
+        try:
+            for number, layer in enumerate(self.layers):
+                for block in layer.blocks(MAX_UNKNOWNS):
+                    fit = LayerFit(layer, merged, fractions, block)
+                    for context, each in runs:
+                        fit.add(context, each)
+                        if progress is not None:
+                            progress(int(number / len(self.layers) * (context.number + 1)))
+                    ridges[layer.label] = fit.finish().ridge
+                needed.add(layer, fit)
+        finally:
+            runs.close()
+        return RefitResult(_stored(merged, params), ridges, needed.note())
+
+
+def in_pieces(data: Iterable[Any]) -> Iterable[Any]:
+    """Return data in enough batches to hold some out, with examples of `Batches` shuffled.
+
+    Args:
+        data: batches that can be read again.
+    """
+    if isinstance(data, Batches):
+        size = max(2, ceil(len(data.inputs) / HELD_OUT))
+        return replace(shuffled(data), batch_size=min(data.batch_size, size))
+    if len(list(islice(as_reiterable(data), HELD_OUT))) == HELD_OUT:
+        return data
+    return [(piece, None) for batch in data if not is_empty(batch) for piece in _pieces(batch)]
+
+
+def _pieces(batch: Any) -> Iterator[Any]:
+    """Yield the inputs of a batch in parts of its examples; whole if it is small."""
+    inputs = inputs_of(batch)
+    leaves, structure = pytree.tree_flatten(inputs)
+    sizes = {len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()}
+    if len(sizes) != 1 or min(sizes) < 2 * HELD_OUT:
+        yield inputs
+        return
+    parts = [
+        leaf.tensor_split(HELD_OUT)
+        if isinstance(leaf, Tensor) and leaf.dim()
+        else [leaf] * HELD_OUT
+        for leaf in leaves
+    ]
+    for part in zip(*parts, strict=True):
+        yield pytree.tree_unflatten(part, structure)
+
+
+def _copied(bound: Bound) -> Bound:
+    """Return a network whose tensors can be overwritten; tied tensors stay tied."""
+    copies = {id(tensor): tensor.clone() for tensor in bound.values.values()}
+    return Bound({n: copies[id(t)] for n, t in bound.values.items()}, bound.precision)
+
+
+def _stored(merged: Bound, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a network in the dtypes of its state dict."""
+    return {
+        name: round_to(f"tensor {name!r}", merged.values.get(name, own), own.dtype)
+        for name, own in params.items()
+    }
+
+
+class _Needed:
+    """Counts the layers with fewer rows than unknowns, and the examples that they need."""
+
+    def __init__(self) -> None:
+        """Initialize without layers."""
+        self.num_layers, self.factor, self.label = 0, 1.0, ""
+
+    def add(self, layer: RefitLayer, fit: LayerFit) -> None:
+        """Add a finished layer."""
+        total = fit.fitted + fit.held_out
+        factor = total.num_unknowns / max(total.count, 1)
+        self.num_layers += factor > 1
+        if factor > self.factor:
+            self.factor, self.label = factor, layer.label
+
+    def note(self) -> str | None:
+        """Return the warning, or None."""
+        if not self.num_layers:
+            return None
+        return (
+            f"{counted(self.num_layers, 'layer')} have more unknowns than rows of data, so the "
+            f"refit relies on the average; give at least {ceil(self.factor)} times as many "
+            f"examples ({self.label!r} needs most)"
+        )
