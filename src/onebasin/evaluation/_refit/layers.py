@@ -126,7 +126,7 @@ class _Finder:
             reason = self._reason(given[name])
             if reason is not None:
                 return reason
-        num_inputs = _num_inputs(node.operator, given[weight].meta["val"].shape)
+        num_inputs = _num_inputs(node.operator, given[weight].meta["val"].shape, given)
         # Statistics of a layer that is refit in blocks are not known.
         norm = self._norm_of(node) if num_inputs <= MAX_UNKNOWNS else None
         return RefitLayer(
@@ -219,13 +219,14 @@ class _Finder:
         return {self.first.get(name, name) for name in names if name is not None}
 
 
-def _num_inputs(operator: str, shape: torch.Size) -> int:
+def _num_inputs(operator: str, shape: torch.Size, given: Mapping[str, Any]) -> int:
     """Return the number of inputs of each output of a layer."""
     if operator in DENSE:
         return shape[0] if DENSE[operator][3] else shape[1]
-    if operator in CONVOLUTIONS:
-        return prod(shape[1:])
-    return 1
+    if operator not in CONVOLUTIONS:
+        return 1
+    channels = shape[0] // given["groups"] if "transpose" in operator else shape[1]
+    return channels * prod(shape[2:])
 
 
 def _tensor_arguments(operator: str) -> tuple[str, str, str | None] | None:

@@ -6,10 +6,11 @@ Every layer is a batch of `g` independent regressions with `d` inputs and `c` ou
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,32 +22,32 @@ CHUNK_ELEMENTS = 1 << 23
 """Maximum number of elements of the rows that are held at once."""
 
 
-class Operator(Protocol):
+class Operator(ABC):
     """A layer as a batch of linear regressions; all tensors have the dtype of the layer."""
 
+    @abstractmethod
     def inputs(self, given: Mapping[str, Any]) -> Iterator[Float[Tensor, "g n d"]]:
         """Yield the rows that are multiplied by the weight, in chunks.
 
         Args:
             given: arguments of the node by name.
         """
-        ...
 
+    @abstractmethod
     def outputs(self, value: Tensor) -> Float[Tensor, "g n c"]:
         """Return the rows of a value with the shape of the layer's output."""
-        ...
 
+    @abstractmethod
     def matrix(self, weight: Tensor) -> Float[Tensor, "g d c"]:
         """Return a weight as matrices."""
-        ...
 
+    @abstractmethod
     def weight(self, matrix: Float[Tensor, "g d c"], shape: torch.Size) -> Tensor:
         """Return matrices as a weight of the given shape; the inverse of `matrix`."""
-        ...
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(Operator):
     """A product of rows and a weight.
 
     Args:
@@ -73,7 +74,7 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Convolution:
+class Convolution(Operator):
     """A convolution with groups, in any number of dimensions.
 
     Args:
@@ -117,7 +118,7 @@ class Convolution:
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(Operator):
     """A product of every unit and a number, as in the affine part of a norm.
 
     Args:

@@ -1,0 +1,294 @@
+"""Refit: layers reproduce the mean outputs of the sources, and nothing else changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from onebasin import OneBasinError
+from onebasin.evaluation._refit import equations, live_runs
+from onebasin.evaluation._refit.refit import LayerRefit
+from onebasin.graph.binding import FunctionalModel
+
+Params = dict[str, Tensor]
+
+LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "linear": (lambda: nn.Linear(6, 4), (6,)),
+    "linear of sequences": (lambda: nn.Linear(6, 4, bias=False), (3, 6)),
+    "convolution": (lambda: nn.Conv2d(4, 6, 3, padding=1), (4, 7, 6)),
+    "strided, dilated convolution": (
+        lambda: nn.Conv2d(4, 6, (3, 2), stride=2, dilation=(2, 1), padding=(2, 0)),
+        (4, 9, 8),
+    ),
+    "grouped convolution": (lambda: nn.Conv2d(4, 6, 3, groups=2, padding="same"), (4, 6, 6)),
+    "depthwise convolution": (lambda: nn.Conv1d(4, 4, 3, groups=4, bias=False), (4, 9)),
+    "3-d convolution": (lambda: nn.Conv3d(2, 3, 2), (2, 4, 4, 4)),
+    "transposed convolution": (
+        lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2),
+        (4, 5, 5),
+    ),
+    "1-d transposed convolution": (lambda: nn.ConvTranspose1d(3, 2, 4, dilation=2), (3, 8)),
+    "layer norm": (lambda: nn.LayerNorm(6), (3, 6)),
+    "RMS norm": (lambda: nn.RMSNorm(6), (3, 6)),
+    "group norm": (lambda: nn.GroupNorm(2, 4), (4, 5, 5)),
+    "batch norm": (lambda: nn.BatchNorm2d(4), (4, 5, 5)),
+    "convolution with batch norm": (
+        lambda: nn.Sequential(nn.Conv2d(4, 6, 3, bias=False), nn.BatchNorm2d(6)),
+        (4, 6, 6),
+    ),
+    "transposed convolution with batch norm": (
+        lambda: nn.Sequential(nn.ConvTranspose2d(4, 6, 3, groups=2), nn.BatchNorm2d(6)),
+        (4, 4, 4),
+    ),
+    "linear with batch norm": (lambda: nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4)), (6,)),
+}
+
+
+def random_params(model: nn.Module, seed: int) -> Params:
+    generator = torch.Generator().manual_seed(seed)
+    params = {
+        name: torch.randn(tensor.shape, generator=generator)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    return {n: t.abs() + 0.5 if n.endswith("running_var") else t for n, t in params.items()}
+
+
+def outputs(model: nn.Module, params: Params, batches: list[Tensor]) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([FunctionalModel(model, params)(batch) for batch in batches])
+
+
+def distance(model: nn.Module, params: Params, sources: list[Params], data: list[Tensor]) -> float:
+    mean = torch.stack([outputs(model, each, data) for each in sources]).mean(0)
+    return float((outputs(model, params, data) - mean).square().mean() / mean.var())
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer_of_every_kind_reproduces_the_mean_output(name: str) -> None:
+    make, shape = LAYERS[name]
+    model = make()
+    data = [torch.randn(40, *shape) for _ in range(10)]
+    sources = [random_params(model, seed) for seed in (0, 1)]
+    merged = random_params(model, 2)
+    refit = LayerRefit(model, data).run(merged, sources, [0.5, 0.5])
+    assert distance(model, merged, sources, data) > 0.1
+    assert distance(model, refit.params, sources, data) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["linear", "layer norm", "convolution with batch norm"])
+def test_equal_networks_do_not_change(name: str) -> None:
+    make, shape = LAYERS[name]
+    model = nn.Sequential(make(), nn.ReLU())
+    params = random_params(model, 0)
+    refit = LayerRefit(model, [torch.randn(8, *shape) for _ in range(6)])
+    changed = refit.run(params, [params, params, params], [0.5, 0.3, 0.2]).params
+    assert all(torch.equal(changed[name], tensor) for name, tensor in params.items())
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3)
+    )
+
+
+def two_mlps() -> tuple[nn.Module, list[Params], Params, list[Tensor]]:
+    model = mlp()
+    sources = [random_params(model, seed) for seed in (0, 1)]
+    merged = {name: (sources[0][name] + sources[1][name]) / 2 for name in sources[0]}
+    data = [torch.randn(100, 6, generator=torch.Generator().manual_seed(i)) for i in range(10)]
+    return model, sources, merged, data
+
+
+def test_later_layers_are_fit_to_the_features_of_the_merged_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(equations, "RIDGES", (1e-9,))
+    model, sources, merged, data = two_mlps()
+    refit = LayerRefit(model, data).run(merged, sources, [0.5, 0.5])
+    # The output layer is the least-squares solution on the merged network's own features.
+    hidden = [FunctionalModel(model[:4], _first(refit.params, 4))(batch) for batch in data]
+    rows = torch.cat(hidden).detach().double()
+    rows = torch.cat((rows, torch.ones(len(rows), 1)), 1)
+    wanted = torch.stack([outputs(model, each, data) for each in sources]).mean(0).double()
+    optimum = torch.linalg.lstsq(rows, wanted).solution
+    own = outputs(model, refit.params, data).double()
+    least = (rows @ optimum - wanted).square().mean()
+    assert float((own - wanted).square().mean()) < 1.001 * float(least)
+    assert distance(model, refit.params, sources, data) < distance(model, merged, sources, data)
+
+
+def _first(params: Params, number: int) -> Params:
+    return {name: tensor for name, tensor in params.items() if int(name.split(".")[0]) < number}
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.branch = nn.Linear(6, 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.stem(x))
+        return x + self.branch(x)
+
+
+def test_branch_compensates_for_the_error_of_the_residual_stream() -> None:
+    model = Residual()
+    sources = [random_params(model, seed) for seed in (0, 1)]
+    merged = {name: (sources[0][name] + sources[1][name]) / 2 for name in sources[0]}
+    data = [torch.randn(200, 6, generator=torch.Generator().manual_seed(i)) for i in range(5)]
+    refit = LayerRefit(model, data)
+    assert [layer.target for layer in refit.layers] == ["linear", "add"]
+    params = refit.run(merged, sources, [0.5, 0.5]).params
+    stream = [torch.tanh(FunctionalModel(model.stem, _stem(params))(batch)) for batch in data]
+    rows = torch.cat(stream).detach()
+    wanted = torch.stack([outputs(model, each, data) for each in sources]).mean(0) - rows
+    rows = torch.cat((rows, torch.ones(len(rows), 1)), 1)
+    least = (rows @ torch.linalg.lstsq(rows, wanted).solution - wanted).square().mean()
+    own = outputs(model, params, data)
+    error = (own - wanted - torch.cat(stream).detach()).square().mean()
+    assert float(error) < 1.001 * float(least)
+
+
+def _stem(params: Params) -> Params:
+    return {"weight": params["stem.weight"], "bias": params["stem.bias"]}
+
+
+def test_values_in_temporary_files_give_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sources, merged, data = two_mlps()
+    expected = LayerRefit(model, data).run(merged, sources, [0.5, 0.5]).params
+    monkeypatch.setattr(live_runs, "MAX_BYTES", 0)
+    params = LayerRefit(model, data).run(merged, sources, [0.5, 0.5]).params
+    assert all(torch.equal(params[name], tensor) for name, tensor in expected.items())
+
+
+def test_wide_layers_are_refit_in_blocks_of_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sources, merged, data = two_mlps()
+    whole = LayerRefit(model, data).run(merged, sources, [0.5, 0.5]).params
+    monkeypatch.setattr("onebasin.evaluation._refit.refit.MAX_UNKNOWNS", 7)
+    params = LayerRefit(model, data).run(merged, sources, [0.5, 0.5]).params
+    before, together, blocks = (
+        distance(model, each, sources, data) for each in (merged, whole, params)
+    )
+    assert together < blocks < before
+
+
+class Shared(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice, self.once = nn.Linear(4, 4), nn.Linear(4, 2)
+        self.scaled = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.once(self.scaled(self.twice(self.twice(x))))
+
+
+def test_shared_and_computed_weights_are_skipped_with_the_reason() -> None:
+    refit = LayerRefit(Shared(), [torch.randn(8, 4)])
+    assert [layer.label for layer in refit.layers] == ["once.linear"]
+    assert refit.skipped == {
+        "twice.linear": "its parameters are used more than once",
+        "scaled.linear": "its weight is computed from parameters",
+    }
+
+
+def test_parts_of_a_fused_projection_are_refit() -> None:
+    model = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = model
+
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return self.attention(x, y, y, need_weights=False)[0]
+
+    module = Attention()
+    data = [((torch.randn(40, 3, 8), torch.randn(40, 4, 8)), None) for _ in range(5)]
+    refit = LayerRefit(module, data)
+    assert not refit.skipped
+    sources = [random_params(module, seed) for seed in (0, 1)]
+    merged = {name: (sources[0][name] + sources[1][name]) / 2 for name in sources[0]}
+    merged["attention.in_proj_weight"] = merged["attention.in_proj_weight"] + 1
+    params = refit.run(merged, sources, [0.5, 0.5]).params
+    mean = (sources[0]["attention.in_proj_weight"] + sources[1]["attention.in_proj_weight"]) / 2
+    torch.testing.assert_close(params["attention.in_proj_weight"], mean, atol=0.01, rtol=0.01)
+
+
+def test_data_are_read_once() -> None:
+    model, sources, merged, data = two_mlps()
+    reads = []
+
+    class Counted(list[Tensor]):
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            reads.append(1)
+            return super().__iter__()
+
+    refit = LayerRefit(model, Counted(data))
+    reads.clear()
+    refit.run(merged, sources, [0.5, 0.5])
+    assert len(reads) == 1
+
+
+def test_single_batch_is_divided_to_hold_out_examples() -> None:
+    model, sources, merged, data = two_mlps()
+    refit = LayerRefit(model, [(torch.cat(data), None)])
+    assert len(list(refit.features.batches())) == 5
+    assert set(refit.run(merged, sources, [0.5, 0.5]).ridges.values()) != {0.01}
+
+
+def test_note_says_how_many_examples_are_needed() -> None:
+    model, sources, merged, data = two_mlps()
+    note = LayerRefit(model, [data[0][:10]]).run(merged, sources, [0.5, 0.5]).note
+    assert note is not None
+    assert "2 layers have more unknowns than rows of data" in note
+    assert "at least 2 times as many examples" in note
+    assert LayerRefit(model, data).run(merged, sources, [0.5, 0.5]).note is None
+
+
+def test_constant_features_change_nothing_but_the_bias() -> None:
+    model = nn.Linear(3, 2)
+    sources = [random_params(model, seed) for seed in (0, 1)]
+    merged = random_params(model, 2)
+    params = LayerRefit(model, [torch.zeros(4, 3)] * 5).run(merged, sources, [0.5, 0.5]).params
+    torch.testing.assert_close(params["weight"], merged["weight"])
+    torch.testing.assert_close(params["bias"], (sources[0]["bias"] + sources[1]["bias"]) / 2)
+
+
+def test_large_features_do_not_overflow() -> None:
+    model = nn.Linear(3, 2)
+    sources = [random_params(model, seed) for seed in (0, 1)]
+    merged = random_params(model, 2)
+    data = [1e25 * torch.randn(20, 3) for _ in range(5)]
+    params = LayerRefit(model, data).run(merged, sources, [0.5, 0.5]).params
+    mean = (sources[0]["weight"] + sources[1]["weight"]) / 2
+    torch.testing.assert_close(params["weight"], mean, atol=1e-2, rtol=1e-2)
+
+
+def test_features_that_are_not_finite_are_refused() -> None:
+    model, sources, merged, data = two_mlps()
+    data[3][0, 0] = float("nan")
+    with pytest.raises(OneBasinError, match="features at '0.linear' are not finite"):
+        LayerRefit(model, data).run(merged, sources, [0.5, 0.5])
+
+
+def test_model_without_layers_is_refused() -> None:
+    with pytest.raises(OneBasinError, match="no linear or convolutional layer"):
+        LayerRefit(nn.Embedding(5, 3), [torch.zeros(4, dtype=torch.long)])
+
+
+def test_half_precision_networks_keep_their_dtype() -> None:
+    model, sources, merged, data = two_mlps()
+    halves = [{name: tensor.half() for name, tensor in each.items()} for each in sources]
+    params = (
+        LayerRefit(model, data)
+        .run({name: tensor.half() for name, tensor in merged.items()}, halves, [0.5, 0.5])
+        .params
+    )
+    assert {tensor.dtype for tensor in params.values()} == {torch.float16}
+    wide = {name: tensor.float() for name, tensor in params.items()}
+    assert distance(model, wide, sources, data) < distance(model, merged, sources, data)
