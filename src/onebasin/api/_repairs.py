@@ -14,11 +14,12 @@ from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture
 from onebasin.data.data import Data
 from onebasin.errors import ArgumentError
-from onebasin.evaluation._repair import RepairResult, repair
+from onebasin.evaluation._repair import Method, repair
+from onebasin.evaluation._repair_result import RepairResult
 from onebasin.graph._normalization import layers_with_statistics
 from onebasin.merging.averages import LazyAverage
 
-RepairName = Literal["auto", "none", "reset", "repair", "rescale"]
+RepairName = Literal["auto", "none", "reset", "repair", "rescale", "refit"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Repair:
         data: data whose training split is used.
     """
 
-    method: Literal["reset", "repair", "rescale"] | None
+    method: Method | None
     data: Data
 
     @classmethod
@@ -66,12 +67,12 @@ class Repair:
         data = laid_out(architecture, self.data, has_classes=False)
         return replace(self, method=method, data=data)
 
-    def _method_for(self, module: nn.Module) -> Literal["reset", "repair", "rescale"]:
+    def _method_for(self, module: nn.Module) -> Method:
         has_statistics = bool(layers_with_statistics(module))
         if self.method == "reset" and not has_statistics:
             raise ArgumentError(
                 "repair='reset' recomputes running statistics, and this architecture has "
-                "none; choose repair='repair' or repair='rescale'"
+                "none; choose repair='refit' or repair='repair'"
             )
         return self.method or ("reset" if has_statistics else "repair")
 

@@ -23,7 +23,7 @@ from onebasin.api.reports import Report
 from onebasin.api.results import ComputedNetwork, NetworkResult
 from onebasin.errors import ArgumentError, public
 from onebasin.evaluation._paths import normalize_weights
-from onebasin.evaluation._repair import RepairResult
+from onebasin.evaluation._repair_result import RepairResult
 from onebasin.graph._normalization import keeps_spectral_vectors, layers_with_statistics
 from onebasin.matching import ManyMatching, Matching
 from onebasin.merging.averages import LazyAverage
@@ -94,7 +94,7 @@ class Merged(NetworkResult):
 
     @property
     def repair(self) -> str | None:
-        """The name of the repair: "reset", "repair" or "rescale"; None without one."""
+        """The name of the repair: "reset", "repair", "rescale" or "refit"; None without one."""
         return None if self._average.repair is None else self._average.repair.method
 
     def summary(self) -> str:
@@ -164,7 +164,8 @@ def merge(
         symmetry: a `Symmetry` or the path of its JSON file, instead of inference.
         verify: whether to verify the symmetry on the module in float64.
         repair: "none", "reset" (recompute BatchNorm statistics), "repair" (match mean and std
-            of all units) or "rescale". "auto" is "reset" for networks with BatchNorm and
+            of all units), "rescale" or "refit" (recompute all weights by least squares; best on
+            1,000 or more examples). "auto" is "reset" for networks with BatchNorm and
             "repair" for others if there are data, and "none" otherwise.
         evaluate: whether to evaluate the networks on the data.
         max_test_examples: number of test examples to evaluate on; all by default.

@@ -36,12 +36,12 @@ def merge(
     data: MergingData = None,
     reading: DataOptions,
     repair: Annotated[
-        Literal["auto", "none", "reset", "repair", "rescale"],
+        Literal["auto", "none", "reset", "repair", "rescale", "refit"],
         typer.Option(
             help="Repair activation statistics of the average with data: recompute BatchNorm "
-            "statistics (reset), match mean and standard deviation of all units (repair), or "
-            "match only their scale (rescale). With --data, auto is reset for BatchNorm networks "
-            "and repair for others; otherwise it is none.",
+            "statistics (reset), match mean and standard deviation of all units (repair), match "
+            "only their scale (rescale), or recompute all weights (refit). With --data, auto is "
+            "reset for BatchNorm networks and repair for others; otherwise it is none.",
         ),
     ] = "auto",
     save_permutation: PermutationFile = None,

@@ -1,52 +1,22 @@
-"""Repair of the activation statistics of merged networks.
-
-Jordan et al. (2022), "REPAIR: REnormalizing Permuted Activations for Interpolation Repair".
-Averaged units vary less than those of the source networks. They are rescaled here.
-"""
+"""Repair of merged networks: new statistics, or layers that are refit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
-import torch
-from jaxtyping import Float64
 from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
-from onebasin._dtypes import compute_dtype
 from onebasin.errors import ArgumentError, check_choice
-from onebasin.evaluation._moments import UnitMoments
+from onebasin.evaluation._activation_repair import ActivationRepair
 from onebasin.evaluation._paths import normalize_weights
-from onebasin.evaluation._repair_sites import RepairSite, find_repair_sites
+from onebasin.evaluation._refit.refit import LayerRefit
+from onebasin.evaluation._repair_result import RepairResult
 from onebasin.evaluation.statistics import fresh_statistics
-from onebasin.graph._normalization import is_variance, layers_with_statistics
-from onebasin.graph.batches import shuffled
-from onebasin.graph.features import BatchContext, Features, check_finite
-from onebasin.graph.graph import MultiForwardHook
+from onebasin.graph._normalization import layers_with_statistics
 
-Folded = Literal["repair", "rescale"]
-Method = Literal["reset", "repair", "rescale"]
-
-MIN_STD_RATIO = 1e-6
-"""Minimum ratio to the sources' standard deviation; units below it count as constant."""
-
-
-@dataclass(frozen=True)
-class RepairResult:
-    """A network with repaired statistics.
-
-    Args:
-        params: parameters and buffers, under the names of the merged network.
-        sites: repaired layers and norms as `module.operator`, or as
-            `module.operator of weight` if a module has several.
-        skipped: layers that were not repaired, with the reason.
-    """
-
-    params: dict[str, Tensor]
-    sites: tuple[str, ...]
-    skipped: Mapping[str, str] = field(default_factory=dict)
+Method = Literal["reset", "repair", "rescale", "refit"]
 
 
 @checks_arguments
@@ -60,13 +30,20 @@ def repair(
     weights: Sequence[int | float] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> RepairResult:
-    r"""Repair the statistics of the units of a merged network, in one pass over the data.
+    r"""Repair a merged network, in one pass over the data.
 
     With `repair`, every hidden unit gets the mean \(\sum_k w_k \mu_k\) and the standard
     deviation \(\sum_k w_k \sigma_k\) of the sources' units (Jordan et al. 2022, Eq. 3 and 4).
     With `rescale`, one factor matches the root mean square. Both are folded exactly into weights
     and biases, or into the scales of norms; networks without normalization are supported. With
     `reset`, only the running statistics of BatchNorm layers are recomputed.
+
+    With `refit`, the weights themselves are recomputed without labels or gradients. Layer by layer,
+    \(W\) minimizes \(\sum_x |W z - \sum_k w_k t_k|^2 + s|W - \bar W|^2\). Here \(z\) is the input
+    of the layer in the refit network, \(t_k\) the output of source k, and \(\bar W\) the
+    average (Nasery et al. 2025, Sec. 4, with inputs of the merged network). The ridge \(s\) is
+    chosen on one fifth of the batches. A BatchNorm is refit with the layer before it. A layer that
+    is only read by a residual sum is fit to the sum.
 
     The sources and the merged network run in lockstep, in evaluation mode. BatchNorm layers use
     their own running statistics. The merged network's units are repaired batch by batch during the
@@ -78,6 +55,8 @@ def repair(
           smallest one of the sources, since the weighted sum may be negative.
         - A layer without a bias keeps its means.
         - A constant unit keeps its scale.
+        - `refit` solves normal equations where PLeaS trains each layer by Adam, and PLeaS uses the
+          mean of the sources' inputs.
 
     Args:
         model: the architecture; not changed.
@@ -85,7 +64,7 @@ def repair(
         sources: parameters and buffers of the aligned source networks. `reset` ignores them.
         data: batches that can be read again, neither small nor sorted; `Batches` are shuffled.
             `reset` also accepts an iterator.
-        method: `reset`, `repair` or `rescale`.
+        method: `reset`, `repair`, `rescale` or `refit`.
         weights: weights of the sources in the merged network; equal by default.
         progress: called with the number of batches done.
 
@@ -102,41 +81,18 @@ def repair(
     if not sources:
         raise ArgumentError("sources is empty; pass the networks that were merged")
     fractions = normalize_weights(weights, len(sources))
-    return ActivationRepair(model, data, method=method).run(
-        params, sources, fractions, progress=progress
-    )
+    repairer = repairer_for(model, data, method)
+    return repairer.run(params, sources, fractions, progress=progress)
 
 
-class ActivationRepair:
-    """Repairs any number of networks on the same data; the model is traced once.
+@runtime_checkable
+class Repairer(Protocol):
+    """Repairs any number of networks on the same data; the model is traced once."""
 
-    Args:
-        model: as for `repair`.
-        data: as for `repair`; read once for every network.
-        method: "repair" or "rescale".
-
-    Attributes:
-        sites: repaired sites by node.
-        skipped: layers that cannot be repaired, with the reason.
-
-    Raises:
-        OneBasinError: the data are empty, or the model has no layer that can be repaired.
-    """
-
-    def __init__(self, model: nn.Module, data: Iterable[Any], *, method: Folded) -> None:
-        """Trace the model and find its sites."""
-        self.features = Features(model, shuffled(data))
-        self.method: Folded = method
-        self.sites, self.skipped = find_repair_sites(self.features.graph)
-        if not self.sites:
-            reasons = "; ".join(f"{label!r}: {reason}" for label, reason in self.skipped.items())
-            raise ArgumentError(
-                "the model has no hidden layer or norm with parameters to rescale"
-                + (f" ({reasons})" if reasons else "")
-            )
-        if method == "repair":
-            biasless = (site.label for site in self.sites.values() if site.bias is None)
-            self.skipped |= dict.fromkeys(biasless, "no bias: means are not repaired")
+    @property
+    def sites(self) -> Any:
+        """The layers that are repaired."""
+        ...
 
     def run(
         self,
@@ -146,112 +102,28 @@ class ActivationRepair:
         *,
         progress: Callable[[int], object] | None = None,
     ) -> RepairResult:
-        """Repair a network.
-
-        Args:
-            params: as for `repair`.
-            sources: as for `repair`.
-            fractions: weight of each source; their sum is 1.
-            progress: as for `repair`.
-
-        Raises:
-            OneBasinError: features are not finite, or a running variance is negative.
-        """
-        _check_variances(params)
-        run = _Run(self.sites, fractions, self.method)
-        self.features.run([*sources, params], run.make_hook, progress=progress)
-        repaired = dict(params)
-        for name, site in self.sites.items():
-            repaired |= site.fold(repaired, *run.change(name))
-        return RepairResult(repaired, tuple(s.label for s in self.sites.values()), self.skipped)
+        """Repair a network; see `repair`."""
+        ...
 
 
-def _check_variances(params: Mapping[str, Tensor]) -> None:
-    for name, tensor in params.items():
-        if not is_variance(name) or not tensor.is_floating_point():
-            continue
-        if bool((tensor.to(compute_dtype(tensor.dtype)) < 0).any()):
-            raise ArgumentError(
-                f"variance {name!r} of the merged network is negative; use "
-                'onebasin.merge, or recompute it from data first with method="reset"'
-            )
+def repairer_for(
+    model: nn.Module, data: Iterable[Any], method: Literal["repair", "rescale", "refit"]
+) -> Repairer:
+    """Return the object that repairs networks by a method.
+
+    Args:
+        model: as for `repair`.
+        data: as for `repair`.
+        method: any method but "reset".
+
+    Raises:
+        OneBasinError: the data are empty, or the model has no layer that can be repaired.
+    """
+    if method == "refit":
+        return LayerRefit(model, data)
+    return ActivationRepair(model, data, method=method)
 
 
 def _reset(model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any]) -> RepairResult:
     fresh = fresh_statistics(model, params, data)
     return RepairResult(fresh, tuple(layers_with_statistics(model)))
-
-
-class _Run:
-    """One pass: moments of every site's units and their repair.
-
-    Args:
-        sites: sites by node.
-        fractions: weights of the sources.
-        method: "repair" or "rescale".
-    """
-
-    def __init__(
-        self, sites: Mapping[str, RepairSite], fractions: Sequence[float], method: Folded
-    ) -> None:
-        self.sites, self.fractions = sites, fractions
-        self.method: Folded = method
-        self.moments: dict[str, list[UnitMoments]] = {}
-
-    def make_hook(self, context: BatchContext) -> MultiForwardHook:
-        """Return the hook for the values of a batch."""
-
-        def hook(name: str, values: Sequence[Tensor]) -> Sequence[Tensor] | None:
-            site = self.sites.get(name)
-            if site is None:
-                return None
-            moments = [UnitMoments.of(value, site.unit_dim, context.weight) for value in values]
-            if not all(moment.is_finite for moment in moments):
-                check_finite(values, context.graph, name, last="the merged network")
-            known = self.moments.get(name)
-            self.moments[name] = (
-                [x + y for x, y in zip(known, moments, strict=True)] if known else moments
-            )
-            scale, shift = self._change(site, moments)
-            return [*values[:-1], _changed(values[-1], scale, shift, site.unit_dim)]
-
-        return hook
-
-    def change(self, name: str) -> tuple[Float64[Tensor, " u"], Float64[Tensor, " u"]]:
-        """Return scale and shift for every unit of a site, from all data."""
-        return self._change(self.sites[name], self.moments[name])
-
-    def _change(
-        self, site: RepairSite, moments: Sequence[UnitMoments]
-    ) -> tuple[Float64[Tensor, " u"], Float64[Tensor, " u"]]:
-        *sources, merged = moments
-        if self.method == "rescale":
-            scale = _ratio(self._spread([source.rms for source in sources]), merged.rms)
-            return scale, torch.zeros_like(scale)
-        scale = _ratio(self._spread([source.std for source in sources]), merged.std)
-        shift = self._mean([source.mean for source in sources]) - scale * merged.mean
-        return scale, shift if site.bias is not None else torch.zeros_like(shift)
-
-    def _spread(self, values: Sequence[Float64[Tensor, " u"]]) -> Float64[Tensor, " u"]:
-        """Return the mean of non-negative values."""
-        mean = self._mean(values)
-        if min(self.fractions) >= 0:
-            return mean
-        return torch.maximum(mean, torch.stack(list(values)).amin(0))
-
-    def _mean(self, values: Sequence[Float64[Tensor, " u"]]) -> Float64[Tensor, " u"]:
-        pairs = zip(self.fractions, values, strict=True)
-        return torch.stack([fraction * value for fraction, value in pairs]).sum(0)
-
-
-def _ratio(target: Float64[Tensor, " u"], actual: Float64[Tensor, " u"]) -> Float64[Tensor, " u"]:
-    varies = actual > MIN_STD_RATIO * target
-    return torch.where(varies, target / torch.where(varies, actual, 1.0), 1.0)
-
-
-def _changed(
-    value: Tensor, scale: Float64[Tensor, " u"], shift: Float64[Tensor, " u"], unit_dim: int
-) -> Tensor:
-    shape = [1] * value.dim()
-    shape[unit_dim] = -1
-    return value * scale.to(value.dtype).view(shape) + shift.to(value.dtype).view(shape)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Quantity = Literal["loss", "error"]
 BarrierBaseline = Literal["linear", "mean"]
 Normalization = Literal["interpolated", "reset"]
-LineNormalization = Literal["interpolated", "reset", "repair", "rescale"]
+LineNormalization = Literal["interpolated", "reset", "repair", "rescale", "refit"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Curve(Result):
         errors: fraction of wrong answers at each point; NaN without classes.
         normalization: source of the statistics between the endpoints: "interpolated" like all
             tensors; "reset" from data for normalization layers; "repair" or "rescale" for all
-            units.
-        num_reset: number of layers whose statistics were reset or repaired.
+            units; "refit" if the layers were refit.
+        num_reset: number of layers that were reset, repaired or refit.
     """
 
     alphas: tuple[float, ...]

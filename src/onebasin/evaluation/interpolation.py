@@ -12,7 +12,7 @@ from onebasin._checks import check_model, checks_arguments
 from onebasin.errors import ArgumentError, check_choice, check_whole
 from onebasin.evaluation._paths import Weights, same_point
 from onebasin.evaluation._points import Evaluations, Params, Prepare, evaluate_points
-from onebasin.evaluation._repair import ActivationRepair
+from onebasin.evaluation._repair import repairer_for
 from onebasin.evaluation.curves import Curve, LineNormalization
 from onebasin.evaluation.evaluator import Evaluate, Evaluation
 from onebasin.evaluation.statistics import fresh_statistics
@@ -50,7 +50,7 @@ def preparation_for(
     if normalization == "reset":
         num_layers = len(layers_with_statistics(model))
         return lambda params, *_: fresh_statistics(model, params, batches), num_layers
-    repairer = ActivationRepair(model, batches, method=normalization)
+    repairer = repairer_for(model, batches, normalization)
 
     def repaired(
         params: Mapping[str, Tensor], networks: Sequence[Mapping[str, Tensor]], weights: Weights
@@ -118,7 +118,8 @@ def interpolate(
         num_points: number of points, both endpoints included; at least 2.
         normalization: "interpolated" interpolates running statistics. "reset" recomputes them
             between the endpoints. "repair" and "rescale" set the statistics of all hidden units
-            between those of the endpoints, also without normalization layers (see `repair`).
+            between those of the endpoints, also without normalization layers. "refit" recomputes
+            the weights of all layers (see `repair`).
         data: batches for all except "interpolated", usually the training set.
         progress: called with the number of points done and their total.
 

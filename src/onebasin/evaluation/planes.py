@@ -299,7 +299,7 @@ def measure_plane(
     if len(networks) != 3:
         raise ArgumentError(f"{counted(len(networks), 'network')} given; pass three")
     check_choice("normalization", normalization, LineNormalization)
-    if normalization in ("repair", "rescale"):
+    if normalization in ("repair", "rescale", "refit"):
         raise ArgumentError(
             f"normalization {normalization!r} needs a point between two networks; "
             "use 'reset' on planes"

@@ -1,6 +1,7 @@
 """Averages of networks, and repair of their activation statistics."""
 
-from onebasin.evaluation._repair import RepairResult, repair
+from onebasin.evaluation._repair import repair
+from onebasin.evaluation._repair_result import RepairResult
 from onebasin.merging.averages import average, average_checkpoints, average_tensors
 
 __all__ = ["RepairResult", "average", "average_checkpoints", "average_tensors", "repair"]

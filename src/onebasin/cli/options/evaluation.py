@@ -41,11 +41,11 @@ NormalizationName = Annotated[
     ),
 ]
 LineNormalizationName = Annotated[
-    Literal["interpolated", "reset", "repair", "rescale"],
+    Literal["interpolated", "reset", "repair", "rescale", "refit"],
     typer.Option(
         "--normalization",
         help="Statistics between the checkpoints: interpolate BatchNorm statistics, recompute "
-        "them from training data (reset), or repair or rescale all units.",
+        "them from training data (reset), repair or rescale all units, or refit all layers.",
     ),
 ]
 TableFile = Annotated[

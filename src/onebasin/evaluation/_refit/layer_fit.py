@@ -88,9 +88,6 @@ class LayerFit:
         layer, given, operator = self.layer, self._given, self._operator
         weight = None if layer.weight is None else given[layer.weight]
         bias = None if layer.bias is None else given[layer.bias]
-        fitted, held_out = (
-            (self.fitted, self.held_out) if self.fitted.count else (total, self.fitted)
-        )
         if layer.norm is not None:
             norm = self._norm(weight, bias, total)
             solution = choose(self.fitted, self.held_out, norm.anchors())
@@ -98,6 +95,7 @@ class LayerFit:
             if weight is not None:
                 weight.copy_(operator.weight(matrix, weight.shape))
             return solution
+        assert weight is not None, "only a BatchNorm on its own has no weight"
         solution = choose(self.fitted, self.held_out, [torch.zeros_like(total.cross)])
         matrix = operator.matrix(weight.double()).clone()
         matrix[:, self.block] += solution.change[:, : matrix[:, self.block].shape[1]]

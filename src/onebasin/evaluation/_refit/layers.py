@@ -121,9 +121,9 @@ class _Finder:
             return self._batch_norm(node, given)
         if not isinstance(given.get(weight), torch.fx.Node) or self._depends(given[weight]):
             return None
-        has_bias = bias is not None and isinstance(given.get(bias), torch.fx.Node)
-        for name in (weight, bias) if has_bias else (weight,):
-            reason = self._reason(given[name])
+        bias = bias if bias and isinstance(given.get(bias), torch.fx.Node) else None
+        for name in (weight, bias):
+            reason = None if name is None else self._reason(given[name])
             if reason is not None:
                 return reason
         num_inputs = _num_inputs(node.operator, given[weight].meta["val"].shape, given)
@@ -134,7 +134,7 @@ class _Finder:
             label=node.label,
             target=norm or node.name,
             weight=weight,
-            bias=bias if has_bias else None,
+            bias=bias,
             norm=norm,
             num_inputs=num_inputs,
         )

@@ -7,8 +7,9 @@ regressions on inputs of the sources. Here the inputs are those of the merged ne
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from math import ceil
 from typing import Any
@@ -18,28 +19,14 @@ from torch.utils import _pytree as pytree
 
 from onebasin._dtypes import round_to
 from onebasin._text import counted
-from onebasin.errors import ArgumentError
+from onebasin.errors import ArgumentError, OneBasinWarning
 from onebasin.evaluation._refit.layer_fit import HELD_OUT, LayerFit
 from onebasin.evaluation._refit.layers import MAX_UNKNOWNS, RefitLayer, find_layers
 from onebasin.evaluation._refit.live_runs import LiveRuns
+from onebasin.evaluation._repair_result import RepairResult
 from onebasin.graph._network_run import Bound
 from onebasin.graph.batches import Batches, as_reiterable, inputs_of, is_empty, shuffled
 from onebasin.graph.features import Features
-
-
-@dataclass(frozen=True)
-class RefitResult:
-    """A refit network.
-
-    Args:
-        params: parameters and buffers, under the names of the merged network.
-        ridges: the chosen ridge of each layer by label; infinite where the layer did not improve.
-        note: a warning that there are too few examples, or None.
-    """
-
-    params: dict[str, Tensor]
-    ridges: Mapping[str, float]
-    note: str | None
 
 
 class LayerRefit:
@@ -68,6 +55,11 @@ class LayerRefit:
                 + (f" ({reasons})" if reasons else "")
             )
 
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The labels of the layers."""
+        return tuple(layer.label for layer in self.layers)
+
     def run(
         self,
         params: Mapping[str, Tensor],
@@ -75,14 +67,14 @@ class LayerRefit:
         fractions: Sequence[float],
         *,
         progress: Callable[[int], object] | None = None,
-    ) -> RefitResult:
+    ) -> RepairResult:
         """Refit a network, layer by layer in the order of the forward pass.
 
         Args:
             params: parameters and buffers of the merged network.
             sources: parameters and buffers of the aligned source networks.
             fractions: weight of each source; their sum is 1.
-            progress: called with the number of batches that are done, counted over all layers.
+            progress: called with the number of batches done, as a share of the work on all layers.
 
         Raises:
             OneBasinError: features are not finite.
@@ -100,10 +92,13 @@ class LayerRefit:
                         if progress is not None:
                             progress(int(number / len(self.layers) * (context.number + 1)))
                     ridges[layer.label] = fit.finish().ridge
-                needed.add(layer, fit)
+                    needed.add(layer, fit)
         finally:
             runs.close()
-        return RefitResult(_stored(merged, params), ridges, needed.note())
+        note = needed.note()
+        if note is not None:
+            warnings.warn(note, OneBasinWarning, stacklevel=2)
+        return RepairResult(_stored(merged, params), self.sites, self.skipped, ridges)
 
 
 def in_pieces(data: Iterable[Any]) -> Iterable[Any]:
@@ -113,8 +108,8 @@ def in_pieces(data: Iterable[Any]) -> Iterable[Any]:
         data: batches that can be read again.
     """
     if isinstance(data, Batches):
-        size = max(2, ceil(len(data.inputs) / HELD_OUT))
-        return replace(shuffled(data), batch_size=min(data.batch_size, size))
+        size = min(data.batch_size, max(2, ceil(len(data.inputs) / HELD_OUT)))
+        return shuffled(replace(data, batch_size=size))
     if len(list(islice(as_reiterable(data), HELD_OUT))) == HELD_OUT:
         return data
     return [(piece, None) for batch in data if not is_empty(batch) for piece in _pieces(batch)]
@@ -157,22 +152,24 @@ class _Needed:
 
     def __init__(self) -> None:
         """Initialize without layers."""
-        self.num_layers, self.factor, self.label = 0, 1.0, ""
+        self.labels: set[str] = set()
+        self.factor, self.label = 1.0, ""
 
     def add(self, layer: RefitLayer, fit: LayerFit) -> None:
-        """Add a finished layer."""
+        """Add a finished layer, or a block of its inputs."""
         total = fit.fitted + fit.held_out
         factor = total.num_unknowns / max(total.count, 1)
-        self.num_layers += factor > 1
+        if factor > 1:
+            self.labels.add(layer.label)
         if factor > self.factor:
             self.factor, self.label = factor, layer.label
 
     def note(self) -> str | None:
         """Return the warning, or None."""
-        if not self.num_layers:
+        if not self.labels:
             return None
         return (
-            f"{counted(self.num_layers, 'layer')} have more unknowns than rows of data, so the "
+            f"{counted(len(self.labels), 'layer')} have more unknowns than rows of data, so the "
             f"refit relies on the average; give at least {ceil(self.factor)} times as many "
             f"examples ({self.label!r} needs most)"
         )

@@ -1,0 +1,27 @@
+"""A network whose parameters were repaired or refit after merging."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RepairResult:
+    """A repaired network.
+
+    Args:
+        params: parameters and buffers, under the names of the merged network.
+        sites: repaired layers and norms as `module.operator`, or as
+            `module.operator of weight` if a module has several.
+        skipped: layers that were not repaired, with the reason.
+        ridges: ridge of each refit layer, as a fraction of the mean square of its inputs; infinite
+            if a refit did not improve it. Empty for other methods.
+    """
+
+    params: dict[str, Tensor]
+    sites: tuple[str, ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    ridges: Mapping[str, float] = field(default_factory=dict)
