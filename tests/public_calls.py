@@ -145,6 +145,7 @@ CALLS: dict[str, Callable[[Params, Params], Any]] = {
     "average_checkpoints": lambda a, b: average_checkpoints([a, b]),
     "repair": _repair("repair"),
     "repair, rescale": _repair("rescale"),
+    "repair, refit": _repair("refit"),
     "reset_statistics": lambda a, b: evaluation.reset_statistics(MODEL, a, DATA),
     "interpolate": _interpolate(),
     "interpolate, reset": _interpolate(normalization="reset", data=DATA),

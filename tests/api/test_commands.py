@@ -50,6 +50,7 @@ MERGES: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     (("--no-align",), {"align": False}),
     ((*DIGITS, "--repair", "none"), {"data": "digits", "repair": "none"}),
     ((*DIGITS, "--repair", "rescale"), {"data": "digits", "repair": "rescale"}),
+    ((*DIGITS, "--repair", "refit"), {"data": "digits", "repair": "refit"}),
 ]
 
 

@@ -41,7 +41,7 @@ def build(seed: int) -> nn.Module:
     return nn.Sequential(nn.Linear(64, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 10))
 
 
-@pytest.mark.parametrize("method", ["reset", "repair", "rescale"])
+@pytest.mark.parametrize("method", ["reset", "repair", "rescale", "refit"])
 def test_every_tensor_of_the_ends_is_read_once(method):
     module, data = build(0), load_digits().subset(100)
     example = (data.train_inputs[:2],)

@@ -210,7 +210,7 @@ def test_statistics_that_there_are_not_are_not_reset(capsys, tmp_path, a, b):
     options = ("--data", "digits", "--repair", "reset", *TINY)
     assert fail(capsys, "merge", "mlp", a, b, "-o", out, *options) == (
         "merge: --repair reset recomputes running statistics, and this architecture has none; "
-        "choose --repair repair or --repair rescale"
+        "choose --repair refit or --repair repair"
     )
     assert not out.exists()
 

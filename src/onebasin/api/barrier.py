@@ -190,7 +190,7 @@ def barrier(
         align: whether to also align B to A and measure that barrier. The command does.
         num_points: points of each curve, including both networks.
         normalization: statistics between the networks: "interpolated", or "reset", "repair" or
-            "rescale", which use the training data.
+            "rescale" or "refit", which use the training data.
         baseline: baseline: "linear" for the line between both losses, "mean" for their mean.
         plot: picture of the curves to write (`.png`, `.svg` or `.pdf`).
         save: table of all points to write (`.csv` or `.json`). Both replace existing files.

@@ -241,8 +241,8 @@ def path_between(
         params_b: parameters and buffers of B.
         alphas: weight of A in each point, between 0 and 1; duplicates are removed.
         normalization: "interpolated" interpolates running statistics, "reset" recomputes them on
-            data, "repair" and "rescale" set those of all units between those of the endpoints; see
-            `repair`.
+            data, "repair" and "rescale" set those of all units between those of the endpoints,
+            "refit" recomputes all weights; see `repair`.
         statistics: batches for all except "interpolated", usually the training set.
 
     Raises:

@@ -83,8 +83,8 @@ def measure_llfc(
             of two streams, and of the model.
         normalization: "interpolated" interpolates the path's running statistics, "reset" recomputes
             them from `statistics`, "repair" and "rescale" set the statistics of all units of the
-            path between those of the endpoints (see `repair`). A and B keep their own, as in
-            `interpolate`.
+            path between those of the endpoints, "refit" recomputes the weights of the path (see
+            `repair`). A and B keep their own, as in `interpolate`.
         statistics: batches for all except "interpolated", usually the training set.
         progress: called with the number of batches done.
 
