@@ -218,7 +218,8 @@ EXAMPLE: dict[str, Any] = {"example_inputs": INPUTS[:2]}
         ),
         (
             lambda: onebasin.merge(mlp(0), [mlp(1), mlp(2)], repair="fix", **EXAMPLE),
-            "merge: repair='fix' is unknown; choose 'auto', 'none', 'reset', 'repair', 'rescale', 'refit'",
+            "merge: repair='fix' is unknown; choose 'auto', 'none', 'reset', 'repair', 'rescale', "
+            "'refit'",
         ),
         (
             lambda: onebasin.merge(mlp(0), [mlp(1), mlp(2)], repair="reset", **EXAMPLE),

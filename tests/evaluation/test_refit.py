@@ -90,13 +90,13 @@ def test_equal_networks_do_not_change(name: str) -> None:
     assert all(torch.equal(changed[name], tensor) for name, tensor in params.items())
 
 
-def mlp() -> nn.Module:
+def mlp() -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3)
     )
 
 
-def two_mlps() -> tuple[nn.Module, list[Params], Params, list[Tensor]]:
+def two_mlps() -> tuple[nn.Sequential, list[Params], Params, list[Tensor]]:
     model = mlp()
     sources = [random_params(model, seed) for seed in (0, 1)]
     merged = {name: (sources[0][name] + sources[1][name]) / 2 for name in sources[0]}

@@ -174,7 +174,7 @@ class _Finder:
 
         Args:
             layer: the layer.
-            layers: nodes of all layers; the sum is no target if another layer comes before it.
+            layers: nodes of all layers; a sum after another layer is not a target.
         """
         readers = self.graph.readers[layer.target]
         if len(readers) != 1 or self.graph.nodes[readers[0]].operator != "add":
