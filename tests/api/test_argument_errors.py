@@ -43,6 +43,27 @@ CASES = {
         lambda: onebasin.evaluate(MODEL, A, (INPUTS, LABELS[:5])),
         "evaluate: 12 inputs but 5 labels; give one label for each input",
     ),
+    "every input of a batch has a label": (
+        lambda: onebasin.evaluate(MODEL, A, [(INPUTS, LABELS[:5])]),
+        "evaluate: a batch has 12 outputs but 5 labels; give one label for each",
+    ),
+    "labels are no list": (
+        lambda: onebasin.evaluate(MODEL, A, (INPUTS, LABELS.tolist())),
+        "evaluate: the labels of data are a list; pass a tensor or an array",
+    ),
+    "a loader has no columns": (
+        lambda: onebasin.evaluate(MODEL, A, [INPUTS]),
+        "evaluate: data has no labels, and a loss needs them; pass batches (inputs, labels)",
+    ),
+    "a module of another architecture": (
+        lambda: onebasin.merge(MODEL, [A, B], **EXAMPLE).load_into(nn.Linear(4, 3)),
+        "load_into: 2 tensors missing in the parameters ('weight', 'bias') and 4 tensors "
+        "unexpected in the parameters ('0.weight', '0.bias', '2.weight' and 1 more); pass a module",
+    ),
+    "a name with a capital": (
+        lambda: onebasin.evaluate(MODEL, A, "Digits"),
+        "data: 'Digits' is not a file, a folder or a known dataset; did you mean 'digits'?",
+    ),
     "data are not a number": (
         lambda: onebasin.evaluate(MODEL, A, 5),
         "evaluate: data is 5; give a DataLoader, a list of batches",
@@ -89,6 +110,8 @@ def test_inspect_needs_a_checkpoint_that_determines_its_architecture(tmp_path):
     with pytest.raises(OneBasinError, match=text) as error:
         onebasin.inspect(str(tmp_path / "a.pt"))
     assert "ARCH" not in str(error.value)
+    with pytest.raises(OneBasinError, match=r"a\.pt' is a file, not an architecture; known are"):
+        onebasin.merge(str(tmp_path / "a.pt"), [A, B])
     (tmp_path / "notes.txt").write_text("no tensors")
     with pytest.raises(OneBasinError, match=r"notes.txt: unknown kind of checkpoint '.txt'"):
         onebasin.inspect(str(tmp_path / "notes.txt"))

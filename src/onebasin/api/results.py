@@ -100,7 +100,11 @@ class NetworkResult(Summarized):
         from onebasin.checkpoints import TiedView, check_fits, tied_names
 
         check_model(module)
-        check_fits(self.state_dict, module)
+        try:
+            check_fits(self.state_dict, module)
+        except ArgumentError as error:
+            problem = str(error).partition(";")[0]
+            raise ArgumentError(f"{problem}; pass a module of the same architecture") from error
         params = TiedView(self.state_dict, tied_names(module))
         try:
             module.load_state_dict({name: params[name] for name in params}, strict=False)

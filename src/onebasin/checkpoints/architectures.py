@@ -240,12 +240,7 @@ def _find_recipe(
     if not colon or not prefix or not name:
         close = get_close_matches(spec, builtin, n=1)
         known = f"did you mean {close[0]!r}? Known are" if close else "known are"
-        is_path = not os.path.exists(spec) and (os.sep in spec or "." in spec)
-        problem = "is not a file, a folder or a known architecture"
-        raise OneBasinError(
-            f"{f'{spec!r} {problem}' if is_path else f'unknown architecture {spec!r}'}; {known} "
-            f"{', '.join(sorted(builtin))}, and {_FORMS}"
-        )
+        raise OneBasinError(f"{_unknown(spec)}; {known} {', '.join(sorted(builtin))}, and {_FORMS}")
     if prefix in SOURCES:
         return _RECIPES[prefix](name, arguments)
     close = get_close_matches(prefix, SOURCES, n=1, cutoff=0.75)
@@ -255,6 +250,17 @@ def _find_recipe(
             f"{', '.join(sorted(builtin))}, and {_FORMS}"
         )
     return callable_recipe(spec, arguments)
+
+
+def _unknown(spec: str) -> str:
+    """Return what is wrong with a word that names no architecture; it may be a path."""
+    if os.path.isfile(spec):
+        return f"{spec!r} is a file, not an architecture"
+    if os.path.isdir(spec):
+        return f"{spec!r} is a folder without a config.json, not an architecture"
+    if os.sep in spec or "." in spec:
+        return f"{spec!r} is not a file, a folder or a known architecture"
+    return f"unknown architecture {spec!r}"
 
 
 def _build(recipe: Recipe, arguments: Mapping[str, Any], device: str, seed: int) -> nn.Module:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin._text import counted, one_line
+from onebasin.data._example_splits import LoaderSplit
 from onebasin.data._tokenizers import max_positions
 from onebasin.data.data import Data
 from onebasin.data.dataset import Dataset
@@ -97,10 +98,10 @@ def _with_task(
     if not needs_loss:
         return data
     if not data.has_labels("train"):
-        raise ArgumentError(
-            f"{data.name} has no labels, and a loss needs them; pass labeled data, or the "
-            "name of their column as label_column="
-        )
+        is_loader = isinstance(data.train, LoaderSplit)
+        form = "batches (inputs, labels)"
+        given = form if is_loader else "labeled data, or the name of their column as label_column="
+        raise ArgumentError(f"{data.name} has no labels, and a loss needs them; pass {given}")
     if data.num_classes is None:
         return data
     _check_outputs(outputs, data, data.num_classes, name=name, remedy=remedy)

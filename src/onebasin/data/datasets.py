@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -235,8 +236,10 @@ def unknown_dataset(name: str, root: Path | None, kinds: str = "") -> OneBasinEr
         if kinds
         else (f"unknown dataset {name!r}")
     )
+    close = get_close_matches(name.lower(), DATASETS, n=1)
+    hint = f"did you mean {close[0]!r}? Known" if close else "known"
     return OneBasinError(
-        f"data: {problem}; known are: {known}; others are {kinds}OWNER/NAME on the "
+        f"data: {problem}; {hint} are: {known}; others are {kinds}OWNER/NAME on the "
         f"Hugging Face hub, or a folder of parquet files in {root or 'root='}"
     )
 

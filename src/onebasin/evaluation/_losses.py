@@ -54,6 +54,10 @@ def measure_batch(outputs: Shaped[Tensor, " n *each"], labels: Tensor, loss: Los
         losses = loss(outputs, labels).double()
         total = losses.sum() if losses.ndim else losses * num_examples
         return Part(float(total), wrong, num_examples)
+    if classes is None and labels.ndim and len(labels) != len(wide):
+        raise ArgumentError(
+            f"a batch has {len(wide)} outputs but {len(labels)} labels; give one label for each"
+        )
     if classes is None:
         raise ArgumentError(
             f"outputs are {tuple(outputs.shape)} and labels {tuple(labels.shape)} "

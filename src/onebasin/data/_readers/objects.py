@@ -149,6 +149,7 @@ def _loader(name: str, value: Any) -> LoaderSplit:
     """Return a loader as a split; torch datasets get a DataLoader."""
     from torch.utils.data import DataLoader, Dataset
 
+    _check_lists(name, value)
     if _is_arrays(value):
         split = data_of_splits(name, {"train": _inputs_and_labels(name, value)}).train
         return LoaderSplit(split.batches(), name)
@@ -161,6 +162,17 @@ def _loader(name: str, value: Any) -> LoaderSplit:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise ArgumentError(f"{name} is {described(value)}; give {FORMS}")
     return LoaderSplit(_read_all(name, value) if isinstance(value, Iterator) else value, name)
+
+
+def _check_lists(name: str, value: Any) -> None:
+    """Check that the labels of an array of inputs are an array, too."""
+    if isinstance(value, tuple) and len(value) == 2 and _is_array(value[0]):
+        labels = value[1]
+        if isinstance(labels, list) and labels and isinstance(labels[0], int | float | str):
+            raise ArgumentError(
+                f"the labels of {name} are a list; pass a tensor or an array, such as "
+                "torch.tensor(labels)"
+            )
 
 
 def _read_all(name: str, batches: Iterator[Any]) -> list[Any]:
