@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import OneBasinError, align, merge
+from onebasin import OneBasinError, align, inspect, merge
 
 
 def _mlp() -> nn.Module:
@@ -54,3 +54,14 @@ def test_a_folder_with_files_is_not_replaced(tmp_path, call):
     with pytest.raises(OneBasinError, match="the folder is not empty; remove it or choose another"):
         call(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_symmetry_replaces_no_checkpoint(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save(A.state_dict(), path)
+    before = path.read_bytes()
+    with pytest.raises(OneBasinError, match=r"a\.pt: exists and is not a JSON file, so it is not"):
+        inspect(MODEL, example_inputs=INPUTS, save=path)
+    assert path.read_bytes() == before
+    for _ in range(2):
+        inspect(MODEL, example_inputs=INPUTS, save=tmp_path / "symmetry.json")

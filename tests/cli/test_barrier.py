@@ -71,7 +71,7 @@ def test_a_picture_of_an_unknown_kind_is_refused_at_once(capsys, tmp_path, a, b)
 def test_unknown_data_lists_the_known(capsys, a, b):
     line = fail(capsys, "barrier", "mlp", a, b, "--data", "digit", *TINY)
     assert line.startswith(
-        "data: 'digit' is not a file, a folder or a known dataset; known are: cifar10"
+        "data: 'digit' is not a file, a folder or a known dataset; did you mean 'digits'? Known"
     )
 
 

@@ -22,7 +22,7 @@ from onebasin.data._tokenizers import options_for
 from onebasin.data.data import Data, SplitName
 from onebasin.data.dataset import Dataset
 from onebasin.data.loading import load_data, local_data
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.evaluation.statistics import LARGE_DIFFERENCE, reset_difference
 from onebasin.networks import NETWORKS
 
@@ -151,8 +151,8 @@ def fitted(arch: str, data: Data) -> tuple[dict[str, Any], Data]:
         shape = layout.input_shape
         try:
             if shape is None:
-                raise OneBasinError(
-                    f"data: {data.name} gives several tensors for each example; {arch} takes one"
+                raise ArgumentError(
+                    f"{data.name} gives several tensors for each example; {arch} takes one"
                 )
             sizes, data = NETWORKS[arch].fit(shape), layout
             break

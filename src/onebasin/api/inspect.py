@@ -16,6 +16,8 @@ from onebasin.api._reporter import Reporter
 from onebasin.api._symmetries import SymmetryOptions, VerifiedSymmetry, verified_symmetry
 from onebasin.api.results import Summarized
 from onebasin.checkpoints import check_file_writable
+from onebasin.checkpoints._diagnosis import is_json_start
+from onebasin.checkpoints.save import check_replaceable
 from onebasin.errors import ArgumentError, check_whole, public
 from onebasin.symmetry import Fixed, Symmetry, Verification
 from onebasin.symmetry.layouts import leaves
@@ -92,7 +94,7 @@ def inspect(
         symmetry: a `Symmetry` or the path of its JSON file, instead of inference.
         verify: whether to verify the symmetry on the module in float64.
         meta: whether to build a named architecture on the meta device, without memory.
-        save: JSON file of the symmetry to write; an existing file is replaced.
+        save: JSON file of the symmetry to write; an existing JSON file is replaced.
         shows_all: whether the summary has every group and every fixed dimension.
         seed: random seed of weights, example inputs and verification.
         progress: whether to show progress bars.
@@ -129,6 +131,7 @@ def inspect(
     options = SymmetryOptions.of(symmetry, verify, seed)
     if save is not None:
         check_file_writable(save, inputs=[*architecture.files, *options.files])
+        check_replaceable(save, "a JSON file", is_json_start)
     reporter = Reporter(progress)
     built = architecture.build(reporter, without_memory=meta)
     verified = verified_symmetry(built, options, reporter)

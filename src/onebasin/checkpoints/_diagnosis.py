@@ -38,10 +38,15 @@ def first_bytes(path: Path, count: int = 32) -> bytes:
 
 
 def is_checkpoint_start(start: bytes) -> bool:
-    """Return whether a file is a checkpoint or empty, by its first bytes."""
+    """Return whether a file is a checkpoint, by its first bytes."""
     header_size = int.from_bytes(start[:8], "little")
     is_safetensors = start[8:9] == b"{" and header_size <= MAX_HEADER_SIZE
-    return not start or is_safetensors or start.startswith((ZIP_MAGIC, _PICKLE_MAGIC))
+    return is_safetensors or start.startswith((ZIP_MAGIC, _PICKLE_MAGIC))
+
+
+def is_json_start(start: bytes) -> bool:
+    """Return whether a file is a JSON object, by its first bytes."""
+    return start.lstrip().startswith(b"{")
 
 
 def unreadable(path: Path, kind: str, error: BaseException) -> OneBasinError:

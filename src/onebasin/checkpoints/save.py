@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
@@ -291,18 +291,25 @@ def check_writable(path: str | os.PathLike[str], *, inputs: Iterable[Input] = ()
         check_replaceable(path)
 
 
-def check_replaceable(path: str | os.PathLike[str]) -> None:
-    """Check that a path is missing, an empty file, or a checkpoint by its first bytes.
+def check_replaceable(
+    path: str | os.PathLike[str],
+    kind: str = "a checkpoint",
+    is_start: Callable[[bytes], bool] = is_checkpoint_start,
+) -> None:
+    """Check that a path is missing, an empty file, or of the kind that will be written.
 
     Args:
         path: the output file.
+        kind: the kind, for messages.
+        is_start: function that returns whether the first bytes of a file are of this kind.
 
     Raises:
         OneBasinError: it is another file, which must not be lost.
     """
-    if os.path.isfile(path) and not is_checkpoint_start(first_bytes(Path(path))):
+    start = first_bytes(Path(path)) if os.path.isfile(path) else b""
+    if start and not is_start(start):
         raise OneBasinError(
-            f"{path}: exists and is not a checkpoint, so it is not replaced; remove it or choose "
+            f"{path}: exists and is not {kind}, so it is not replaced; remove it or choose "
             "another output"
         )
 

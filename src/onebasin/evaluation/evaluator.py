@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.data.data import Data, SplitName
-from onebasin.errors import ArgumentError, OneBasinError, public
+from onebasin.errors import ArgumentError, public
 from onebasin.evaluation._losses import Loss, Part, measure_batch
 from onebasin.graph.batches import (
     Batches,
@@ -174,5 +174,5 @@ def evaluator_of(data: Data, split: SplitName) -> Evaluator:
         OneBasinError: the split does not exist or has no labels.
     """
     if not data.has_labels(split):
-        raise OneBasinError(f"data: {data.name} has no labels ({split} split); pass labeled data")
+        raise ArgumentError(f"{data.name} has no labels ({split} split); pass labeled data")
     return evaluator(data.batches(split))

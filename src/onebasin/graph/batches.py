@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from onebasin._checks import LABEL_KEYS, described, named_tensors
-from onebasin.errors import ArgumentError, OneBasinError
+from onebasin.errors import ArgumentError
 
 IGNORE_INDEX = -100
 """The label of ignored positions, as in `torch.nn.functional.cross_entropy`."""
@@ -169,8 +169,8 @@ def split_batch(batch: Any) -> tuple[Any, Any]:
     if not isinstance(batch, tuple | list):
         return batch, None
     if not 1 <= len(batch) <= 2:
-        raise OneBasinError(
-            f"data: a batch has {len(batch)} entries; pass (inputs, labels), where the inputs may "
+        raise ArgumentError(
+            f"a batch has {len(batch)} entries; pass (inputs, labels), where the inputs may "
             "be a tuple of positional arguments or a mapping of keyword arguments"
         )
     return batch[0], batch[1] if len(batch) == 2 else None

@@ -100,7 +100,10 @@ def test_text_is_a_table(capsys, tmp_path):
         (("--warmup", "3"), "warmup_epochs is 3, but there are 2 epochs"),
         (("--schedule", "steps", "--milestones", "5"), "milestones are 5, but there are 2 epochs"),
         (("--spawn", "1", "--save-epochs", "1"), "save_epochs has 1, but up to spawn_epoch 1"),
-        (("--data", "digit"), "'digit' is not a file, a folder or a known dataset; known are: "),
+        (
+            ("--data", "digit"),
+            "'digit' is not a file, a folder or a known dataset; did you mean 'digits'? Known",
+        ),
         (("--arch-arg", "in_features=7"), "mlp cannot be run on digits"),
         (("--arch-arg", "num_classes=7"), "labels of digits reach 9, but mlp has 7 outputs"),
         (("--epochs", "-1"), "epochs is -1; it must be a whole number of at least 0"),
