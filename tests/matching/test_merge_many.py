@@ -102,7 +102,7 @@ def test_bad_input_gives_a_one_line_error(matcher):
     with pytest.raises(OneBasinError, match="init has 1 permutations for 2 networks; give one"):
         matcher(problem.symmetry, [problem.a, problem.b], init=[identity])
     matching = matcher(problem.symmetry, [problem.a, problem.b])
-    with pytest.raises(OneBasinError, match="apply: 1 networks for 2 permutations; pass the netw"):
+    with pytest.raises(OneBasinError, match="apply: 1 network for 2 permutations; pass the netw"):
         matching.apply([problem.a])
 
 
