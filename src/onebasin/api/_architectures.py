@@ -324,7 +324,7 @@ def _shallow_copy(module: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(module, memo).eval()
     except Exception as error:
-        raise OneBasinError(
+        raise ArgumentError(
             f"{type(module).__name__} cannot be copied ({error}); pass the name of a function "
             "that builds it, such as 'package.module:build'"
         ) from error
