@@ -58,11 +58,3 @@ def test_every_tensor_of_the_ends_is_read_once(method):
     if method == "reset":
         # At most one tensor is loaded in addition to the averaged one.
         assert all(end.most <= 2 < len(end) for end in ends)
-
-
-@pytest.mark.parametrize(("given", "suits"), [("auto", "reset"), ("repair", "repair")])
-def test_networks_with_running_statistics_are_reset_by_default(given, suits):
-    asked = Repair.of(given, Data.from_dataset(load_digits()))
-    assert asked is not None
-    assert asked._method_for(build(0)) == suits
-    assert asked._method_for(nn.Sequential(nn.Linear(4, 2))) == "repair"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from onebasin._text import counted
 from onebasin.api._data import laid_out
@@ -16,6 +16,7 @@ from onebasin.data.data import Data
 from onebasin.errors import ArgumentError
 from onebasin.evaluation._repair import Method, repair
 from onebasin.evaluation._repair_result import RepairResult
+from onebasin.evaluation._repair_choice import RepairChoice, repair_best
 from onebasin.graph._normalization import layers_with_statistics
 from onebasin.merging.averages import LazyAverage
 
@@ -27,12 +28,14 @@ class Repair:
     """A repair, and the data for it.
 
     Args:
-        method: method of `onebasin.merging.repair`; None for the default.
+        method: method of `onebasin.merging.repair`; None to choose it on held-out data.
         data: data whose training split is used.
+        choice: the choice, or None if the user chose.
     """
 
     method: Method | None
     data: Data
+    choice: RepairChoice | None = None
 
     @classmethod
     def of(cls, name: str, data: Data | None) -> Repair | None:
@@ -54,27 +57,18 @@ class Repair:
         return cls(method, data)
 
     def fitted(self, architecture: Architecture) -> Repair:
-        """Return the repair with its method, and data in a form that the architecture takes.
-
-        In benchmarks/matchers.py `reset` was best for networks with running statistics, and
-        `repair` for all others.
+        """Return the repair with data in a form that the architecture takes.
 
         Raises:
             OneBasinError: statistics are to be reset but there are none, or the architecture
                 cannot be run on the data.
         """
-        method = self._method_for(architecture.module)
-        data = laid_out(architecture, self.data, has_classes=False)
-        return replace(self, method=method, data=data)
-
-    def _method_for(self, module: nn.Module) -> Method:
-        has_statistics = bool(layers_with_statistics(module))
-        if self.method == "reset" and not has_statistics:
+        if self.method == "reset" and not layers_with_statistics(architecture.module):
             raise ArgumentError(
                 "repair='reset' recomputes running statistics, and this architecture has "
                 "none; choose repair='refit' or repair='repair'"
             )
-        return self.method or ("reset" if has_statistics else "repair")
+        return replace(self, data=laid_out(architecture, self.data, has_classes=False))
 
     def run(
         self,
@@ -82,8 +76,10 @@ class Repair:
         sources: Sequence[Mapping[str, Tensor]],
         weights: Sequence[float],
         reporter: Reporter,
-    ) -> RepairResult:
-        """Return the repaired average of networks; each tensor of the networks is read once.
+    ) -> tuple[Repair, RepairResult]:
+        """Return the repair with its method, and the repaired average of networks.
+
+        Each tensor of the networks is read once.
 
         Args:
             architecture: architecture of all networks.
@@ -91,28 +87,28 @@ class Repair:
             weights: weights of the average.
             reporter: shows progress and notes.
         """
-        assert self.method is not None, "call `fitted` first"
         # A reset runs the average only, so the networks need not be in memory.
         held = [] if self.method == "reset" else [dict(source) for source in sources]
-        batches = self.data.batches()
-        with reporter.counting(f"repairing by {self.method}", batches) as progress:
-            repaired = repair(
-                architecture.module,
-                dict(LazyAverage(held or sources, weights)),
-                held,
-                batches,
-                method=self.method,
-                weights=weights,
-                progress=progress,
-            )
+        batches, module = self.data.batches(), architecture.module
+        mean = dict(LazyAverage(held or sources, weights))
+        title = "choosing a repair" if self.method is None else f"repairing by {self.method}"
+        with reporter.counting(title, batches) as progress:
+            options: Any = {"weights": weights, "progress": progress}
+            if self.method is None:
+                repaired, choice = repair_best(module, mean, held, batches, **options)
+                chosen = replace(self, method=choice.method, choice=choice)
+            else:
+                repaired = repair(module, mean, held, batches, method=self.method, **options)
+                chosen = self
         for site, reason in repaired.skipped.items():
-            reporter.note(f"{self.method}: {site}: {reason}")
-        return repaired
+            reporter.note(f"{chosen.method}: {site}: {reason}")
+        return chosen, repaired
 
     def to_json(self, repaired: RepairResult) -> dict[str, Any]:
         """Return a summary of the repair as plain JSON values."""
         return {
             "method": self.method,
+            "distances": None if self.choice is None else dict(self.choice.distances),
             "data": self.data.name,
             "normalize": self.data.normalization,
             "examples": self.data.num_examples(),
@@ -122,4 +118,8 @@ class Repair:
 
     def to_text(self, repaired: RepairResult) -> str:
         """Return a summary of the repair as one line."""
-        return f"{self.method}: {counted(len(repaired.sites), 'layer')} on {self.data.name}"
+        text = f"{self.method}: {counted(len(repaired.sites), 'layer')} on {self.data.name}"
+        if self.choice is None or not self.choice.distances:
+            return text
+        distances = ", ".join(f"{name} {d:.3g}" for name, d in self.choice.distances.items())
+        return f"{text} (distance of held-out outputs from the mean output: {distances})"

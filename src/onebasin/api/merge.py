@@ -164,9 +164,9 @@ def merge(
         symmetry: a `Symmetry` or the path of its JSON file, instead of inference.
         verify: whether to verify the symmetry on the module in float64.
         repair: "none", "reset" (recompute BatchNorm statistics), "repair" (match mean and std
-            of all units), "rescale" or "refit" (recompute all weights by least squares; best on
-            1,000 or more examples). "auto" is "reset" for networks with BatchNorm and
-            "repair" for others if there are data, and "none" otherwise.
+            of all units), "rescale" or "refit" (recompute all weights by least squares). "auto"
+            is the one of reset, repair and refit whose outputs are closest to the mean output of
+            the networks on held-out data; "none" without data.
         evaluate: whether to evaluate the networks on the data.
         max_test_examples: number of test examples to evaluate on; all by default.
         example_inputs: the inputs of one call of the module; see `align`.
@@ -288,7 +288,7 @@ def _average(
         reporter.note(note)
     if repair is None:
         return Average(mean, weights, matched, None, None)
-    repaired = repair.run(architecture, aligned, weights, reporter)
+    repair, repaired = repair.run(architecture, aligned, weights, reporter)
     return Average(repaired.params, weights, matched, repair, repaired)
 
 

@@ -41,7 +41,8 @@ def merge(
             help="Repair activation statistics of the average with data: recompute BatchNorm "
             "statistics (reset), match mean and standard deviation of all units (repair), match "
             "only their scale (rescale), or recompute all weights (refit). With --data, auto is "
-            "reset for BatchNorm networks and repair for others; otherwise it is none.",
+            "the one of reset, repair and refit that is closest to the mean output of the "
+            "checkpoints on held-out data; otherwise it is none.",
         ),
     ] = "auto",
     save_permutation: PermutationFile = None,

@@ -21,7 +21,7 @@ from onebasin.evaluation._repair_sites import RepairSite, find_repair_sites
 from onebasin.graph._normalization import is_variance
 from onebasin.graph.batches import shuffled
 from onebasin.graph.features import BatchContext, Features, check_finite
-from onebasin.graph.graph import MultiForwardHook
+from onebasin.graph.graph import Graph, MultiForwardHook
 
 Folded = Literal["repair", "rescale"]
 
@@ -36,6 +36,7 @@ class ActivationRepair:
         model: as for `repair`.
         data: as for `repair`; read once for every network.
         method: "repair" or "rescale".
+        graphs: as for `Features`.
 
     Attributes:
         sites: repaired sites by node.
@@ -45,9 +46,16 @@ class ActivationRepair:
         OneBasinError: the data are empty, or the model has no layer that can be repaired.
     """
 
-    def __init__(self, model: nn.Module, data: Iterable[Any], *, method: Folded) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Iterable[Any],
+        *,
+        method: Folded,
+        graphs: dict[Any, Graph] | None = None,
+    ) -> None:
         """Trace the model and find its sites."""
-        self.features = Features(model, shuffled(data))
+        self.features = Features(model, shuffled(data), graphs=graphs)
         self.method: Folded = method
         self.sites, self.skipped = find_repair_sites(self.features.graph)
         if not self.sites:

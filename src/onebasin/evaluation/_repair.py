@@ -15,6 +15,7 @@ from onebasin.evaluation._refit.refit import LayerRefit
 from onebasin.evaluation._repair_result import RepairResult
 from onebasin.evaluation.statistics import fresh_statistics
 from onebasin.graph._normalization import layers_with_statistics
+from onebasin.graph.graph import Graph
 
 Method = Literal["reset", "repair", "rescale", "refit"]
 
@@ -77,12 +78,12 @@ def repair(
     """
     check_choice("method", method, Method)
     if method == "reset":
-        return _reset(model, params, data)
+        fresh = fresh_statistics(model, params, data)
+        return RepairResult(fresh, tuple(layers_with_statistics(model)))
     if not sources:
         raise ArgumentError("sources is empty; pass the networks that were merged")
     fractions = normalize_weights(weights, len(sources))
-    repairer = repairer_for(model, data, method)
-    return repairer.run(params, sources, fractions, progress=progress)
+    return repairer_for(model, data, method).run(params, sources, fractions, progress=progress)
 
 
 @runtime_checkable
@@ -107,7 +108,11 @@ class Repairer(Protocol):
 
 
 def repairer_for(
-    model: nn.Module, data: Iterable[Any], method: Literal["repair", "rescale", "refit"]
+    model: nn.Module,
+    data: Iterable[Any],
+    method: Literal["repair", "rescale", "refit"],
+    *,
+    graphs: dict[Any, Graph] | None = None,
 ) -> Repairer:
     """Return the object that repairs networks by a method.
 
@@ -115,15 +120,11 @@ def repairer_for(
         model: as for `repair`.
         data: as for `repair`.
         method: any method but "reset".
+        graphs: as for `Features`.
 
     Raises:
         OneBasinError: the data are empty, or the model has no layer that can be repaired.
     """
     if method == "refit":
-        return LayerRefit(model, data)
-    return ActivationRepair(model, data, method=method)
-
-
-def _reset(model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any]) -> RepairResult:
-    fresh = fresh_statistics(model, params, data)
-    return RepairResult(fresh, tuple(layers_with_statistics(model)))
+        return LayerRefit(model, data, graphs=graphs)
+    return ActivationRepair(model, data, method=method, graphs=graphs)

@@ -41,7 +41,7 @@ def compare_outputs(
     networks: Mapping[str, Mapping[str, Tensor]],
     data: Iterable[Any],
     *,
-    reference: Sequence[str],
+    reference: Sequence[str] | Mapping[str, float],
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, OutputDistance]:
     """Compare the outputs of networks with the mean output of some of them.
@@ -50,7 +50,8 @@ def compare_outputs(
         model: the architecture; its own parameters are ignored.
         networks: parameters and buffers by name.
         data: batches; labels are ignored.
-        reference: names of the networks whose mean output is the reference.
+        reference: names of the networks whose mean output is the reference, or a weight for each
+            name; the sum of the weights is 1.
         progress: called with the number of batches done.
 
     Returns:
@@ -66,9 +67,14 @@ def compare_outputs(
         >>> compare_outputs(model, networks, [torch.eye(2)], reference=["a"])["b"].distance
         2.8284271247461903
     """
-    check_names("reference", reference, networks)
+    check_names(
+        "reference", list(reference) if isinstance(reference, Mapping) else reference, networks
+    )
     if not reference:
         raise ArgumentError("reference is empty; name at least one network")
+    shares = reference
+    if not isinstance(shares, Mapping):
+        shares = dict.fromkeys(reference, 1 / len(reference))
     bound = {name: FunctionalModel(model, params) for name, params in networks.items()}
     sums = {name: DistanceSums() for name in bound}
     spread = Spread()
@@ -80,7 +86,7 @@ def compare_outputs(
                 name: output_rows(output_of(run_model(each, inputs_of(batch))))
                 for name, each in bound.items()
             }
-            mean = torch.stack([rows[name] for name in reference]).mean(0)
+            mean = torch.stack([share * rows[name] for name, share in shares.items()]).sum(0)
             spread.add(mean)
             for name, each in rows.items():
                 sums[name].add(each, mean)

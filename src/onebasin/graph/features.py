@@ -43,6 +43,8 @@ class Features:
         model: the architecture; any module that `torch.export` supports. It does not change.
         data: batches `(inputs, labels)` or inputs alone, as a DataLoader gives them; read
             repeatedly. The first batch determines the graph; empty batches are skipped.
+        graphs: graphs of the model by the shapes of batches, which new ones are added to. Several
+            objects for one model can share them.
 
     Attributes:
         graph: graph for the first batch.
@@ -53,10 +55,12 @@ class Features:
             traced on them.
     """
 
-    def __init__(self, model: nn.Module, data: Iterable[Any]) -> None:
+    def __init__(
+        self, model: nn.Module, data: Iterable[Any], *, graphs: dict[Any, Graph] | None = None
+    ) -> None:
         """Create the graph for the first batch."""
         self.model, self.data = model, as_reiterable(data)
-        self._graphs: dict[Any, Graph] = {}
+        self._graphs = {} if graphs is None else graphs
         first = next((batch for batch in data if not is_empty(batch)), None)
         if first is None:
             raise ArgumentError("the data has no batches; pass at least one")
@@ -133,7 +137,7 @@ class Features:
                 f"the model does not run on batch {number} of the data, with inputs "
                 f"of shapes {signature_of(inputs)}: {error}"
             ) from error
-        if self._graphs and graph.nodes != self.graph.nodes:
+        if any(graph.nodes != other.nodes for other in self._graphs.values()):
             raise ArgumentError(
                 f"batch {number}, with inputs of shapes {signature_of(inputs)}, takes "
                 "another way through the model than the first one; pass batches of one shape"

@@ -27,6 +27,7 @@ from onebasin.evaluation._repair_result import RepairResult
 from onebasin.graph._network_run import Bound
 from onebasin.graph.batches import Batches, as_reiterable, inputs_of, is_empty, shuffled
 from onebasin.graph.features import Features
+from onebasin.graph.graph import Graph
 
 
 class LayerRefit:
@@ -35,6 +36,7 @@ class LayerRefit:
     Args:
         model: the architecture; not changed.
         data: batches that can be read again; read once for each network.
+        graphs: as for `Features`.
 
     Attributes:
         layers: the layers that are refit, in the order of the forward pass.
@@ -44,9 +46,11 @@ class LayerRefit:
         OneBasinError: the data are empty, or the model has no layer that can be refit.
     """
 
-    def __init__(self, model: nn.Module, data: Iterable[Any]) -> None:
+    def __init__(
+        self, model: nn.Module, data: Iterable[Any], *, graphs: dict[Any, Graph] | None = None
+    ) -> None:
         """Trace the model and find its layers."""
-        self.features = Features(model, in_pieces(data))
+        self.features = Features(model, in_pieces(data), graphs=graphs)
         self.layers, self.skipped = find_layers(self.features.graph)
         if not self.layers:
             reasons = "; ".join(f"{label!r}: {reason}" for label, reason in self.skipped.items())
@@ -101,34 +105,34 @@ class LayerRefit:
         return RepairResult(_stored(merged, params), self.sites, self.skipped, ridges)
 
 
-def in_pieces(data: Iterable[Any]) -> Iterable[Any]:
+def in_pieces(data: Iterable[Any], number: int = HELD_OUT) -> Iterable[Any]:
     """Return data in enough batches to hold some out, with examples of `Batches` shuffled.
 
     Args:
         data: batches that can be read again.
+        number: number of batches that are enough.
     """
     if isinstance(data, Batches):
-        size = min(data.batch_size, max(2, ceil(len(data.inputs) / HELD_OUT)))
+        size = min(data.batch_size, max(2, ceil(len(data.inputs) / number)))
         return shuffled(replace(data, batch_size=size))
-    if len(list(islice(as_reiterable(data), HELD_OUT))) == HELD_OUT:
+    if len(list(islice(as_reiterable(data), number))) == number:
         return data
-    return [(piece, None) for batch in data if not is_empty(batch) for piece in _pieces(batch)]
+    pieces = (each for batch in data if not is_empty(batch) for each in _pieces(batch, number))
+    return [(piece, None) for piece in pieces]
 
 
-def _pieces(batch: Any) -> Iterator[Any]:
+def _pieces(batch: Any, number: int) -> Iterator[Any]:
     """Yield the inputs of a batch in parts of its examples; whole if it is small."""
     inputs = inputs_of(batch)
     leaves, structure = pytree.tree_flatten(inputs)
     sizes = {len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()}
-    if len(sizes) != 1 or min(sizes) < 2 * HELD_OUT:
+    if len(sizes) != 1 or min(sizes) < 2 * number:
         yield inputs
         return
-    parts = [
-        leaf.tensor_split(HELD_OUT)
-        if isinstance(leaf, Tensor) and leaf.dim()
-        else [leaf] * HELD_OUT
+    parts = (
+        leaf.tensor_split(number) if isinstance(leaf, Tensor) and leaf.dim() else [leaf] * number
         for leaf in leaves
-    ]
+    )
     for part in zip(*parts, strict=True):
         yield pytree.tree_unflatten(part, structure)
 

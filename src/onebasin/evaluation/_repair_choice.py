@@ -1,0 +1,142 @@
+"""The choice of a repair by the outputs of the repaired network on held-out data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from onebasin.errors import OneBasinError
+from onebasin.evaluation._paths import normalize_weights
+from onebasin.evaluation._refit.layer_fit import HELD_OUT
+from onebasin.evaluation._refit.refit import in_pieces
+from onebasin.evaluation._repair import Method, repair, repairer_for
+from onebasin.evaluation._repair_result import RepairResult
+from onebasin.evaluation.output_distances import compare_outputs
+from onebasin.graph._normalization import layers_with_statistics
+from onebasin.graph.graph import Graph
+
+
+@dataclass(frozen=True)
+class RepairChoice:
+    """A repair that was chosen on held-out data, without labels.
+
+    Args:
+        method: the chosen repair.
+        distances: for each repair the distance of the merged network's outputs from the mean
+            outputs of the sources, on the held-out data; see `OutputDistance`. Empty if there
+            were too few batches to hold some out.
+        num_examples: number of held-out rows of outputs.
+    """
+
+    method: Method
+    distances: Mapping[Method, float]
+    num_examples: int = 0
+
+
+def repair_best(
+    model: nn.Module,
+    params: Mapping[str, Tensor],
+    sources: Sequence[Mapping[str, Tensor]],
+    data: Iterable[Any],
+    *,
+    weights: Sequence[int | float] | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[RepairResult, RepairChoice]:
+    """Repair a merged network by the method that suits it best.
+
+    Reset (for networks with running statistics), repair and refit are computed on four fifths of
+    the batches. The one whose outputs are closest to the mean outputs of the sources on the other
+    batches is then computed on all of them.
+
+    Args:
+        model: the architecture; not changed.
+        params: parameters and buffers of the merged network; not changed.
+        sources: parameters and buffers of the aligned source networks.
+        data: batches that can be read again, neither small nor sorted; labels are ignored.
+        weights: weights of the sources in the merged network; equal by default.
+        progress: called with the number of batches done by the final repair.
+
+    Returns:
+        The repaired network, and the choice.
+
+    Raises:
+        OneBasinError: the data are empty, features are not finite, or the model has no layer that
+            can be repaired.
+    """
+    fractions = normalize_weights(weights, len(sources))
+    pieces, graphs = in_pieces(data, 2 * HELD_OUT), {}
+    choice = _choose(model, params, sources, fractions, pieces, graphs)
+    final = _repaired(choice.method, model, params, sources, fractions, pieces, graphs, progress)
+    return final, choice
+
+
+def _choose(
+    model: nn.Module,
+    params: Mapping[str, Tensor],
+    sources: Sequence[Mapping[str, Tensor]],
+    fractions: Sequence[float],
+    data: Iterable[Any],
+    graphs: dict[Any, Graph],
+) -> RepairChoice:
+    methods: list[Method] = ["repair", "refit"]
+    if layers_with_statistics(model):
+        methods.insert(0, "reset")
+    fitted, held_out = _Share(data, is_held_out=False), _Share(data, is_held_out=True)
+    if next(iter(held_out), None) is None:
+        return RepairChoice(methods[0], {})
+    networks: dict[str, Mapping[str, Tensor]] = {}
+    errors: list[OneBasinError] = []
+    for method in methods:
+        try:
+            networks[method] = _repaired(
+                method, model, params, sources, fractions, fitted, graphs
+            ).params
+        except OneBasinError as error:  # such as a model without layers of this kind
+            errors.append(error)
+    if not networks:
+        raise errors[0]
+    known: list[Method] = [method for method in methods if method in networks]
+    shares = {f"source {number}": share for number, share in enumerate(fractions)}
+    networks |= dict(zip(shares, sources, strict=True))
+    found = compare_outputs(model, networks, held_out, reference=shares)
+    distances: dict[Method, float] = {method: found[method].distance for method in known}
+    best = min(known, key=distances.__getitem__)
+    return RepairChoice(best, distances, found[best].num_examples)
+
+
+def _repaired(
+    method: Method,
+    model: nn.Module,
+    params: Mapping[str, Tensor],
+    sources: Sequence[Mapping[str, Tensor]],
+    fractions: Sequence[float],
+    data: Iterable[Any],
+    graphs: dict[Any, Graph],
+    progress: Callable[[int], object] | None = None,
+) -> RepairResult:
+    if method == "reset":
+        return repair(model, params, sources, data, method="reset")
+    repairer = repairer_for(model, data, method, graphs=graphs)
+    return repairer.run(params, sources, fractions, progress=progress)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """The batches that are held out, or the others.
+
+    Args:
+        data: all batches.
+        is_held_out: whether to give the held-out ones.
+    """
+
+    data: Iterable[Any]
+    is_held_out: bool
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the batches."""
+        for number, batch in enumerate(self.data, start=1):
+            if (number % HELD_OUT == 0) == self.is_held_out:
+                yield batch
