@@ -6,7 +6,7 @@ folder that the environment variable ONEBASIN_DATA names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from onebasin.data.dataset import Dataset
 from onebasin.data.datasets import load_dataset
-from onebasin.networks import MLP, VGG, ResNet20
+from onebasin.networks import MLP, VGG, ResNet20, VisionTransformer
 from onebasin_studies.training.recipe import Recipe
 from onebasin_studies.training.train import train
 
@@ -45,9 +45,11 @@ class PairCase:
         """Return the dataset."""
         return load_dataset(self.dataset, root=root, layout=self.layout)  # type: ignore[arg-type]
 
-    def networks(self, data: Dataset, folder: Path) -> list[dict[str, Tensor]]:
-        """Return the two networks; networks of the folder are not trained again."""
-        found = train(self.build(), data, seeds=[0, 1], recipe=self.recipe, checkpoints=folder)
+    def networks(
+        self, data: Dataset, folder: Path, seeds: Sequence[int] = (0, 1)
+    ) -> list[dict[str, Tensor]]:
+        """Return the two networks; what the folder has of them is not trained again."""
+        found = train(self.build(), data, seeds=seeds, recipe=self.recipe, checkpoints=folder)
         return [network.params for network in found]
 
 
@@ -81,3 +83,13 @@ PAIRS: Mapping[str, PairCase] = {
     "resnet20": _image(lambda: ResNet20(width=1, norm="batch"), 4, 0.1),
 }
 """The kinds of networks by name."""
+
+VIT = PairCase(
+    lambda: VisionTransformer(
+        depth=3, width=64, num_heads=4, hidden=128, patch_size=7, in_channels=1, image_size=28
+    ),
+    "mnist",
+    "images",
+    Recipe(epochs=5, batch_size=100, learning_rate=1e-3, stop_loss=None),
+)
+"""A small vision transformer."""
