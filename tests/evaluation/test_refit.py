@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin import OneBasinError, OneBasinWarning
-from onebasin.evaluation._refit import equations, live_runs
+from onebasin.evaluation._refit import equations, layer_fit, live_runs
 from onebasin.evaluation._refit.refit import LayerRefit
 from onebasin.graph.binding import FunctionalModel
 
@@ -175,6 +175,29 @@ def test_wide_layers_are_refit_in_blocks_of_inputs(monkeypatch: pytest.MonkeyPat
         distance(model, each, sources, data) for each in (merged, whole, params)
     )
     assert together < blocks < before
+
+
+def test_enough_rows_give_the_result_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(nn.Conv2d(2, 3, 1), nn.Tanh(), nn.Conv2d(3, 4, 3), nn.Flatten())
+    sources = [random_params(model, seed) for seed in (0, 1)]
+    merged = {name: (sources[0][name] + sources[1][name]) / 2 for name in sources[0]}
+    data = [torch.randn(50, 2, 8, 8, generator=torch.Generator().manual_seed(i)) for i in range(5)]
+    everything = LayerRefit(model, data).run(merged, sources, [0.5, 0.5]).params
+    monkeypatch.setattr(layer_fit, "ROWS_PER_UNKNOWN", 50)
+    params = LayerRefit(model, data).run(merged, sources, [0.5, 0.5]).params
+    assert not torch.equal(params["2.weight"], everything["2.weight"])
+    before, sampled, best = (
+        distance(model, each, sources, data) for each in (merged, params, everything)
+    )
+    assert best < sampled < best + 0.1 * (before - best)
+
+
+@pytest.mark.parametrize("width", [5, 256, 300])
+def test_gram_matrix_is_that_of_all_rows(width: int) -> None:
+    rows = torch.randn(2, 40, width)
+    normal = equations.NormalEquations(has_bias=False)
+    normal.add(rows, rows[..., :3], 0.5)
+    torch.testing.assert_close(normal.gram, 0.5 * (rows.mT @ rows).double(), rtol=1e-5, atol=1e-5)
 
 
 class Shared(nn.Module):

@@ -15,8 +15,8 @@ from onebasin.checkpoints import Architecture
 from onebasin.data.data import Data
 from onebasin.errors import ArgumentError
 from onebasin.evaluation._repair import Method, repair
-from onebasin.evaluation._repair_result import RepairResult
 from onebasin.evaluation._repair_choice import RepairChoice, repair_best
+from onebasin.evaluation._repair_result import RepairResult
 from onebasin.graph._normalization import layers_with_statistics
 from onebasin.merging.averages import LazyAverage
 

@@ -19,6 +19,10 @@ DEFAULT_RIDGE = 1e-2
 """The ridge without held-out examples."""
 
 
+BLOCK = 128
+"""Number of columns whose products are computed together."""
+
+
 class NormalEquations:
     r"""Sums of \(X^T X\) and \(X^T E\) of `g` regressions with `d` inputs and `c` outputs.
 
@@ -56,7 +60,7 @@ class NormalEquations:
             groups, _, width = inputs.shape
             self.gram = inputs.new_zeros(groups, width, width, dtype=torch.float64)
             self.cross = inputs.new_zeros(groups, width, outputs.shape[2], dtype=torch.float64)
-        self.gram.add_(_product(inputs, inputs), alpha=weight)
+        self.gram.add_(_gram(inputs), alpha=weight)
         self.cross.add_(_product(inputs, outputs), alpha=weight)
         self.count += weight * inputs.shape[1]
 
@@ -112,6 +116,21 @@ class NormalEquations:
         squares = (matrix * (self.gram[:, :-1, :-1] @ matrix)).sum(1)
         variance = (squares - self.count * mean.square()) / max(self.count - 1, 1)
         return mean, variance.clamp(min=0)
+
+
+def _gram(rows: Float[Tensor, "g n d"]) -> Tensor:
+    """Return the products of all columns with each other, each pair of blocks only once."""
+    groups, _, width = rows.shape
+    if width < 2 * BLOCK:
+        return _product(rows, rows)
+    gram = rows.new_empty(groups, width, width)
+    for start in range(0, width, BLOCK):
+        end = min(start + BLOCK, width)
+        part = _product(rows[..., start:end], rows[..., start:])
+        gram = gram.to(part.dtype) if part.dtype != gram.dtype else gram
+        gram[:, start:end, start:] = part
+        gram[:, start:, start:end] = part.transpose(1, 2)
+    return gram
 
 
 def _product(left: Float[Tensor, "g n d"], right: Float[Tensor, "g n c"]) -> Tensor:

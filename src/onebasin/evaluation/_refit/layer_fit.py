@@ -20,6 +20,12 @@ from onebasin.graph._nodes import named_arguments
 from onebasin.graph.features import BatchContext
 from onebasin.graph.graph import Graph
 
+ROWS_PER_UNKNOWN = 500
+"""Number of rows for each input of a layer that are enough; further ones are sampled evenly."""
+
+GOLDEN = (5**0.5 - 1) / 2
+"""Offset between batches as a fraction of a step, which spreads the offsets evenly."""
+
 HELD_OUT = 5
 """One of this many batches is held out to choose the ridge."""
 
@@ -33,6 +39,7 @@ class LayerFit:
         merged: tensors of the merged network; overwritten by `finish`.
         fractions: weights of the sources.
         block: range of the inputs that are refit.
+        num_batches: number of batches; None if it is unknown, so that all rows are used.
         fitted, held_out: equations of the rows.
     """
 
@@ -40,6 +47,7 @@ class LayerFit:
     merged: Bound
     fractions: Sequence[float]
     block: slice
+    num_batches: int | None
     fitted: NormalEquations = field(init=False)
     held_out: NormalEquations = field(init=False)
 
@@ -66,12 +74,17 @@ class LayerFit:
         own = merged.fork().run_through(layer.target)
         operator = operator_of(graph.nodes[layer.node].operator, given)
         rows = operator.outputs(target - own)
+        index = self._sample(rows.shape[1])
+        weight = context.weight
+        if index is not None:
+            weight *= rows.shape[1] / len(index)
+            rows = rows[:, index]
         self._num_batches += 1
         equations = self.fitted if self._num_batches % HELD_OUT else self.held_out
         place = 0
-        for inputs in operator.inputs(_without_scale(graph, layer, operator, given)):
+        for inputs in operator.inputs(_without_scale(graph, layer, operator, given), index):
             part = rows[:, place : place + inputs.shape[1]]
-            equations.add(inputs[..., self.block], part, context.weight)
+            equations.add(inputs[..., self.block], part, weight)
             place += inputs.shape[1]
         if not equations.is_finite:
             raise ArgumentError(
@@ -79,6 +92,18 @@ class LayerFit:
                 "check the weights of the networks and the data"
             )
         self._given, self._operator, self._graph = given, operator, graph
+
+    def _sample(self, num_rows: int) -> Tensor | None:
+        """Return the rows of a batch that are used, evenly spaced; None for all."""
+        if self.num_batches is None:
+            return None
+        unknowns = self.block.stop - self.block.start
+        most = -(-ROWS_PER_UNKNOWN * unknowns // self.num_batches)
+        if num_rows <= most:
+            return None
+        # The offsets of the batches are spread evenly, so that all positions are sampled.
+        offset = int(self._num_batches * GOLDEN % 1 * num_rows)
+        return (torch.arange(most) * num_rows + offset) // most
 
     def finish(self) -> Solution:
         """Solve the regression, change the parameters of the merged network, return the change."""

@@ -42,6 +42,11 @@ class LiveRuns:
             yield context, runs
             self._keep(number, runs)
 
+    @property
+    def num_batches(self) -> int | None:
+        """The number of batches; None before the data have been read."""
+        return len(self._runs) or None
+
     def close(self) -> None:
         """Delete the temporary files."""
         if self._folder is not None:

@@ -13,7 +13,7 @@ from math import prod
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from onebasin.graph._windows import transposed_windows, windows
@@ -26,11 +26,14 @@ class Operator(ABC):
     """A layer as a batch of linear regressions; all tensors have the dtype of the layer."""
 
     @abstractmethod
-    def inputs(self, given: Mapping[str, Any]) -> Iterator[Float[Tensor, "g n d"]]:
+    def inputs(
+        self, given: Mapping[str, Any], index: Int64[Tensor, " n"] | None
+    ) -> Iterator[Float[Tensor, "g n d"]]:
         """Yield the rows that are multiplied by the weight, in chunks.
 
         Args:
             given: arguments of the node by name.
+            index: rows to yield; None for all.
         """
 
     @abstractmethod
@@ -58,8 +61,11 @@ class Dense(Operator):
     source: str
     is_transposed: bool
 
-    def inputs(self, given: Mapping[str, Any]) -> Iterator[Float[Tensor, "1 n d"]]:
+    def inputs(
+        self, given: Mapping[str, Any], index: Int64[Tensor, " n"] | None
+    ) -> Iterator[Float[Tensor, "1 n d"]]:
         rows = given[self.source].flatten(0, -2)
+        rows = rows if index is None else rows[index]
         for chunk in rows.split(max(1, CHUNK_ELEMENTS // rows.shape[1])):
             yield chunk[None]
 
@@ -87,15 +93,20 @@ class Convolution(Operator):
     groups: int
     is_transposed: bool
 
-    def inputs(self, given: Mapping[str, Any]) -> Iterator[Float[Tensor, "g n d"]]:
+    def inputs(
+        self, given: Mapping[str, Any], index: Int64[Tensor, " n"] | None
+    ) -> Iterator[Float[Tensor, "g n d"]]:
         extract = transposed_windows if self.is_transposed else windows
-        view = extract(given["input"], self.kernel, given).view
-        num_rows, width = prod(view.shape[1 : len(self.kernel) + 1]), prod(self.kernel)
-        channels = view.shape[len(self.kernel) + 1]
-        examples = max(1, CHUNK_ELEMENTS // (num_rows * channels * width))
-        for chunk in view.split(examples):
-            rows = chunk.reshape(-1, self.groups, channels // self.groups * width)
-            yield rows.transpose(0, 1)
+        extracted = extract(given["input"], self.kernel, given)
+        view, dims = extracted.view, len(self.kernel)
+        width = prod(view.shape[dims + 1 :])
+        if index is None:
+            examples = max(1, CHUNK_ELEMENTS // (prod(view.shape[1 : dims + 1]) * width))
+            chunks = iter(view.split(examples))
+        else:
+            chunks = (extracted[part] for part in index.split(max(1, CHUNK_ELEMENTS // width)))
+        for chunk in chunks:
+            yield chunk.reshape(-1, self.groups, width // self.groups).transpose(0, 1)
 
     def outputs(self, value: Tensor) -> Float[Tensor, "g n c"]:
         value = value if value.dim() == len(self.kernel) + 2 else value[None]
@@ -129,8 +140,11 @@ class Scale(Operator):
     source: str
     dims: tuple[int, ...]
 
-    def inputs(self, given: Mapping[str, Any]) -> Iterator[Float[Tensor, "g n 1"]]:
-        yield self.outputs(given[self.source])
+    def inputs(
+        self, given: Mapping[str, Any], index: Int64[Tensor, " n"] | None
+    ) -> Iterator[Float[Tensor, "g n 1"]]:
+        rows = self.outputs(given[self.source])
+        yield rows if index is None else rows[:, index]
 
     def outputs(self, value: Tensor) -> Float[Tensor, "g n 1"]:
         return value.movedim(self.dims, tuple(range(len(self.dims)))).reshape(

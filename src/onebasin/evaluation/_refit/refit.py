@@ -90,7 +90,7 @@ class LayerRefit:
         try:
             for number, layer in enumerate(self.layers):
                 for block in layer.blocks(MAX_UNKNOWNS):
-                    fit = LayerFit(layer, merged, fractions, block)
+                    fit = LayerFit(layer, merged, fractions, block, runs.num_batches)
                     for context, each in runs:
                         fit.add(context, each)
                         if progress is not None:
