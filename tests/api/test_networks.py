@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import onebasin
 from onebasin import OneBasinError, OneBasinWarning
+from onebasin.evaluation._refit.refit import in_pieces
 from onebasin.evaluation._repair import repair
 
 pytestmark = pytest.mark.filterwarnings("ignore::onebasin.OneBasinWarning")
@@ -108,12 +109,13 @@ def test_data_can_have_any_form(data: Any) -> None:
 def test_batches_without_labels_align_merge_and_repair() -> None:
     batches = [inputs for inputs, _ in BATCHES]
     merged = onebasin.merge(mlp(0), [mlp(1), mlp(2)], data=batches)
-    assert merged.repair == "repair"
+    assert merged.repair == "refit"
     assert merged.matching is not None
     aligned = onebasin.align(mlp(0), mlp(1), mlp(2), data=batches)
     average = onebasin.average([mlp(1).state_dict(), aligned.state_dict])
     ends = [mlp(1).state_dict(), aligned.state_dict]
-    expected = repair(mlp(0), average, ends, batches).params
+    pieces = in_pieces(batches, 10)
+    expected = repair(mlp(0), average, ends, pieces, method="refit").params
     assert all(torch.equal(merged.state_dict[name], expected[name]) for name in expected)
 
 

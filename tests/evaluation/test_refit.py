@@ -267,7 +267,7 @@ def test_single_batch_is_divided_to_hold_out_examples() -> None:
 def test_warning_says_how_many_examples_are_needed() -> None:
     model, sources, merged, data = two_mlps()
     few = LayerRefit(model, [data[0][:10]])
-    message = r"2 layers have more unknowns than rows of data.*at least 2 times as many examples"
+    message = r"2 layers with more unknowns than rows of data.*at least 2 times as many examples"
     with pytest.warns(OneBasinWarning, match=message):
         few.run(merged, sources, [0.5, 0.5])
 

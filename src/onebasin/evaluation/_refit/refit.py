@@ -145,9 +145,10 @@ def _copied(bound: Bound) -> Bound:
 
 def _stored(merged: Bound, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a network in the dtypes of its state dict."""
+    values = {name: merged.values.get(name, own).to(own.device) for name, own in params.items()}
     return {
-        name: round_to(f"tensor {name!r}", merged.values.get(name, own), own.dtype)
-        for name, own in params.items()
+        name: round_to(f"tensor {name!r}", value, params[name].dtype)
+        for name, value in values.items()
     }
 
 
@@ -162,7 +163,7 @@ class _Needed:
     def add(self, layer: RefitLayer, fit: LayerFit) -> None:
         """Add a finished layer, or a block of its inputs."""
         total = fit.fitted + fit.held_out
-        factor = total.num_unknowns / max(total.count, 1)
+        factor = (layer.num_inputs + total.has_bias) / max(total.count, 1)
         if factor > 1:
             self.labels.add(layer.label)
         if factor > self.factor:
@@ -173,7 +174,7 @@ class _Needed:
         if not self.labels:
             return None
         return (
-            f"{counted(len(self.labels), 'layer')} have more unknowns than rows of data, so the "
-            f"refit relies on the average; give at least {ceil(self.factor)} times as many "
+            f"{counted(len(self.labels), 'layer')} with more unknowns than rows of data; the refit "
+            f"stays close to the average there. Give at least {ceil(self.factor)} times as many "
             f"examples ({self.label!r} needs most)"
         )
