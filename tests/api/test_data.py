@@ -151,7 +151,7 @@ def own(tmp_path, monkeypatch):
 def test_merging_needs_no_labels_no_test_split_and_no_input(capsys, own):
     found = run(capsys, "merge", *own, "-o", "m.pt", "--data", "own_of_test_data:unlabeled")
     assert found.code == 0, found.err
-    assert "on own_of_test_data:unlabeled (distance of held-out outputs" in found.out
+    assert "on own_of_test_data:unlabeled (held-out distance from the mean output: " in found.out
     # These pixels are 0 to 9, and the networks have the statistics of no data at all.
     assert "note: with its statistics reset" in found.err
     line = fail(capsys, "barrier", *own, "--data", "own_of_test_data:unlabeled", "--quiet")

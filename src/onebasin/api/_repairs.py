@@ -122,4 +122,4 @@ class Repair:
         if self.choice is None or not self.choice.distances:
             return text
         distances = ", ".join(f"{name} {d:.3g}" for name, d in self.choice.distances.items())
-        return f"{text} (distance of held-out outputs from the mean output: {distances})"
+        return f"{text} (held-out distance from the mean output: {distances})"
