@@ -205,9 +205,12 @@ class Shared(nn.Module):
         super().__init__()
         self.twice, self.once = nn.Linear(4, 4), nn.Linear(4, 2)
         self.scaled = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+        self.tall = nn.Parameter(torch.randn(2, 4, 2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.once(self.scaled(self.twice(self.twice(x))))
+        x = self.scaled(self.twice(self.twice(x)))
+        # The transposed parameter is copied, so its value is no part of the parameter.
+        return self.once(x @ self.tall.transpose(1, 2).reshape(4, 4))
 
 
 def test_shared_and_computed_weights_are_skipped_with_the_reason() -> None:
@@ -216,6 +219,7 @@ def test_shared_and_computed_weights_are_skipped_with_the_reason() -> None:
     assert refit.skipped == {
         "twice.linear": "its parameters are used more than once",
         "scaled.linear": "its weight is computed from parameters",
+        "matmul": "its weight is computed from parameters",
     }
 
 

@@ -12,6 +12,7 @@ import torch
 
 from onebasin.evaluation._refit.operators import Convolution, Dense, Operator, Scale
 from onebasin.graph._nodes import named_arguments, origins, shared
+from onebasin.graph._nodes import operator_of as node_operator
 from onebasin.graph.binding import first_names
 from onebasin.graph.graph import FeatureNode, Graph
 from onebasin.symmetry._inference.export import is_getitem
@@ -32,6 +33,12 @@ CONVOLUTIONS = {
 
 MAX_UNKNOWNS = 5000
 """Maximum number of inputs of a layer that are refit together; others are refit in blocks."""
+
+VIEWS = {
+    "t", "transpose", "permute", "view", "squeeze", "unsqueeze", "select", "slice", "narrow",
+    "split", "split_with_sizes", "chunk", "tensor_split", "unbind",
+}  # fmt: skip
+"""Operators whose values always share the memory of their input."""
 
 NORMS = {"layer_norm", "rms_norm", "group_norm", "instance_norm", "batch_norm"}
 """Norms with a scale for each unit."""
@@ -202,15 +209,23 @@ class _Finder:
 
     def _reason(self, source: torch.fx.Node) -> str | None:
         """Return the reason why a tensor cannot be changed, or None."""
-        roots = self._roots(source)
-        if len(roots) != 1:
+        if not self._is_part(source):
             return "its weight is computed from parameters"
-        uses = self.uses[next(iter(roots))]
+        (root,) = self._roots(source)
+        uses = self.uses[root]
         parts = {use.all_input_nodes[0] for use in uses if is_getitem(use)}
         is_split = len(parts) == 1 and len(set(uses)) == len(uses) and all(map(is_getitem, uses))
         if len(uses) > 1 and not is_split:
             return "its parameters are used more than once"
         return None
+
+    def _is_part(self, source: torch.fx.Node) -> bool:
+        """Return whether a tensor is a parameter or a part of one, in the same memory."""
+        while source.op != "placeholder":
+            if not (is_getitem(source) or node_operator(source) in VIEWS):
+                return False
+            (source,) = source.all_input_nodes
+        return source.name in self.graph.traced.exported.tensors
 
     def _roots(self, source: torch.fx.Node) -> set[str]:
         """Return the parameters whose memory a value may share."""
