@@ -125,15 +125,15 @@ def _of_ensemble(
     model: nn.Module, networks: Sequence[Mapping[str, Tensor]], test: Batches
 ) -> dict[str, float]:
     """Return loss and accuracy of the mean probabilities."""
-    squares, right, count = 0.0, 0, 0
+    loss, right, count = 0.0, 0, 0
     with torch.no_grad():
         for inputs, labels in test:
             outputs = [FunctionalModel(model, params)(inputs).softmax(1) for params in networks]
             mean = torch.stack(outputs).mean(0)
-            squares -= float(mean.log()[torch.arange(len(labels)), labels].sum())
+            loss -= float(mean.log()[torch.arange(len(labels)), labels].sum())
             right += int((mean.argmax(1) == labels).sum())
             count += len(labels)
-    return {"loss": squares / count, "accuracy": right / count}
+    return {"loss": loss / count, "accuracy": right / count}
 
 
 def _pair(kind: str, seed: int, options: argparse.Namespace) -> tuple[nn.Module, list[Any], Any]:

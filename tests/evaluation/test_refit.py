@@ -209,7 +209,7 @@ class Shared(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.scaled(self.twice(self.twice(x)))
-        # The transposed parameter is copied, so its value is no part of the parameter.
+        # The transposed parameter is copied, so its value does not share the memory.
         return self.once(x @ self.tall.transpose(1, 2).reshape(4, 4))
 
 

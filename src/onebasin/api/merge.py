@@ -146,8 +146,8 @@ def merge(
     r"""Merge independently trained networks into one: align them, average them, repair the average.
 
     The networks are aligned to the first (Ainsworth et al. 2023), and their weighted average is
-    computed. With data, matching uses weights and features, and the activation statistics of the
-    average are repaired (Jordan et al. 2022).
+    computed. With data, matching uses weights and features. The average is then refit by least
+    squares, or its activation statistics are repaired (Jordan et al. 2022); see `repair`.
 
     Args:
         model: the architecture; see `align`.
@@ -165,8 +165,8 @@ def merge(
         verify: whether to verify the symmetry on the module in float64.
         repair: "none", "reset" (recompute BatchNorm statistics), "repair" (match mean and std
             of all units), "rescale" or "refit" (recompute all weights by least squares). "auto"
-            is the one of reset, repair and refit whose outputs are closest to the mean output of
-            the networks on held-out data; "none" without data.
+            selects reset, repair or refit: the one whose outputs are closest to the mean output
+            of the networks on held-out data. Without data it is "none".
         evaluate: whether to evaluate the networks on the data.
         max_test_examples: number of test examples to evaluate on; all by default.
         example_inputs: the inputs of one call of the module; see `align`.

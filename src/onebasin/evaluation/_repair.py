@@ -31,7 +31,7 @@ def repair(
     weights: Sequence[int | float] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> RepairResult:
-    r"""Repair a merged network, in one pass over the data.
+    r"""Repair a merged network by unlabeled data.
 
     With `repair`, every hidden unit gets the mean \(\sum_k w_k \mu_k\) and the standard
     deviation \(\sum_k w_k \sigma_k\) of the sources' units (Jordan et al. 2022, Eq. 3 and 4).
@@ -39,16 +39,16 @@ def repair(
     and biases, or into the scales of norms; networks without normalization are supported. With
     `reset`, only the running statistics of BatchNorm layers are recomputed.
 
+    For these methods, the sources and the merged network run in lockstep, in evaluation mode.
+    BatchNorm layers use their own running statistics. The merged network's units are repaired
+    during the pass, so later units have repaired inputs.
+
     With `refit`, the weights themselves are recomputed without labels or gradients. Layer by layer,
     \(W\) minimizes \(\sum_x |W z - \sum_k w_k t_k|^2 + s|W - \bar W|^2\). Here \(z\) is the input
     of the layer in the refit network, \(t_k\) the output of source k, and \(\bar W\) the
     average (Nasery et al. 2025, Sec. 4, with inputs of the merged network). The ridge \(s\) is
     chosen on one fifth of the batches. A BatchNorm is refit with the layer before it. A layer that
     is only read by a residual sum is fit to the sum.
-
-    The sources and the merged network run in lockstep, in evaluation mode. BatchNorm layers use
-    their own running statistics. The merged network's units are repaired batch by batch during the
-    pass, so later units have repaired inputs.
 
     Differs from the paper:
         - Supports any traced model: sites are nodes of the graph.
@@ -63,7 +63,7 @@ def repair(
         model: the architecture; not changed.
         params: parameters and buffers of the merged network; not changed.
         sources: parameters and buffers of the aligned source networks. `reset` ignores them.
-        data: batches that can be read again, neither small nor sorted; `Batches` are shuffled.
+        data: large batches in random order that can be read again; `Batches` are shuffled.
             `reset` also accepts an iterator.
         method: `reset`, `repair`, `rescale` or `refit`.
         weights: weights of the sources in the merged network; equal by default.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from onebasin.evaluation._repair import Method, repair, repairer_for
 from onebasin.evaluation._repair_result import RepairResult
 from onebasin.evaluation.output_distances import compare_outputs
 from onebasin.graph._normalization import layers_with_statistics
+from onebasin.graph.batches import Batches
 from onebasin.graph.graph import Graph
 
 
@@ -45,7 +47,7 @@ def repair_best(
     weights: Sequence[int | float] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> tuple[RepairResult, RepairChoice]:
-    """Repair a merged network by the method that suits it best.
+    """Repair a merged network by the method that is best on held-out data.
 
     Reset (for networks with running statistics), repair and refit are computed on four fifths of
     the batches. The one whose outputs are closest to the mean outputs of the sources on the other
@@ -55,7 +57,7 @@ def repair_best(
         model: the architecture; not changed.
         params: parameters and buffers of the merged network; not changed.
         sources: parameters and buffers of the aligned source networks.
-        data: batches that can be read again, neither small nor sorted; labels are ignored.
+        data: batches in random order that can be read again; labels are ignored.
         weights: weights of the sources in the merged network; equal by default.
         progress: called with the number of batches done by the final repair.
 
@@ -68,8 +70,12 @@ def repair_best(
     """
     fractions = normalize_weights(weights, len(sources))
     pieces, graphs = in_pieces(data, 2 * HELD_OUT), {}
+    if not isinstance(pieces, Batches):  # a shuffling loader has another order in each pass
+        pieces = list(pieces)
     choice = _choose(model, params, sources, fractions, pieces, graphs)
-    final = _repaired(choice.method, model, params, sources, fractions, pieces, graphs, progress)
+    # The statistics of a batch are better for the batches of the user, which are larger.
+    used = pieces if choice.method == "refit" else data
+    final = _repaired(choice.method, model, params, sources, fractions, used, graphs, progress)
     return final, choice
 
 
@@ -101,9 +107,12 @@ def _choose(
     known: list[Method] = [method for method in methods if method in networks]
     shares = {f"source {number}": share for number, share in enumerate(fractions)}
     networks |= dict(zip(shares, sources, strict=True))
-    found = compare_outputs(model, networks, held_out, reference=shares)
+    try:
+        found = compare_outputs(model, networks, held_out, reference=shares)
+    except OneBasinError:  # outputs that cannot be compared, such as a mapping of boxes
+        return RepairChoice(known[0], {})
     distances: dict[Method, float] = {method: found[method].distance for method in known}
-    best = min(known, key=distances.__getitem__)
+    best = min(known, key=lambda method: (isnan(distances[method]), distances[method]))
     return RepairChoice(best, distances, found[best].num_examples)
 
 
@@ -129,7 +138,7 @@ class _Share:
 
     Args:
         data: all batches.
-        is_held_out: whether to give the held-out ones.
+        is_held_out: whether these are the held-out ones.
     """
 
     data: Iterable[Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -28,6 +29,13 @@ class Bound:
     precision: torch.dtype | None
 
 
+def _taken(values: Sequence[Any]) -> Iterator[Any]:
+    """Yield values without keeping those that were yielded."""
+    remaining = deque(values)
+    while remaining:
+        yield remaining.popleft()
+
+
 class NetworkRun(torch.fx.Interpreter):
     """A run of one network on one batch.
 
@@ -35,7 +43,7 @@ class NetworkRun(torch.fx.Interpreter):
         graph_module: the graph.
         order: nodes to run, in order.
         placeholders: values of the placeholders, in the order of the graph.
-        parameters: placeholders that all runs share.
+        parameters: names of the nodes that depend on parameters only.
         describe: function from the name of a node to its description for messages.
     """
 
@@ -48,7 +56,7 @@ class NetworkRun(torch.fx.Interpreter):
         describe: Callable[[str], str],
     ) -> None:
         super().__init__(graph_module, garbage_collect_values=True)
-        self.args_iter = iter(placeholders)
+        self.args_iter = _taken(placeholders)
         self.outputs: list[Tensor] = []
         self._order, self._describe = order, describe
         self._places = {node.name: place for place, node in enumerate(order)}
@@ -76,14 +84,14 @@ class NetworkRun(torch.fx.Interpreter):
             self.env.pop(done, None)
 
     def run_before(self, name: str) -> None:
-        """Run all nodes before a node; none if they were run."""
+        """Run the remaining nodes before a node."""
         while self._position < self._places[name]:
             self._step()
 
     def run_through(self, name: str) -> Any:
-        """Run all nodes up to a node, and return its value.
+        """Run the remaining nodes up to a node, and return its value.
 
-        A node that was run must still have its value: later nodes need it.
+        The value of a node that was run is available while later nodes need it.
         """
         if self._position > self._places[name]:
             return self.env[self._order[self._places[name]]]

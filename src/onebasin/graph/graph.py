@@ -262,13 +262,12 @@ class Graph:
                 f"{self.signature}; make one graph for each shape"
             )
         exported = self.traced.exported
-        parameters = frozenset({*exported.tensors, *exported.constants} - self._overwritten)
         return [
             NetworkRun(
                 exported.graph_module,
                 self._order,
                 self._placeholders(each, inputs),
-                parameters,
+                self._parameter_nodes,
                 self.describe_node,
             )
             for each in bound
@@ -309,6 +308,15 @@ class Graph:
             for source in shared(node, lambda alias: alias is not None and alias.is_write)
         ]
         return frozenset(node.name for source in written for node in origins(source))
+
+    @cached_property
+    def _parameter_nodes(self) -> frozenset[str]:
+        """Nodes that depend neither on examples nor on overwritten values."""
+        written = set(self._overwritten)
+        for node in self._order:
+            if any(source.name in written for source in node.all_input_nodes):
+                written.add(node.name)
+        return frozenset(self.calls) - self.data_dependent_nodes - written
 
     def bind(self, params: Sequence[Mapping[str, Tensor]]) -> list[Bound]:
         """Return the tensors of networks, all in the highest precision of any of them.

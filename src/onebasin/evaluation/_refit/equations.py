@@ -127,7 +127,7 @@ def _gram(rows: Float[Tensor, "g n d"]) -> Tensor:
     for start in range(0, width, BLOCK):
         end = min(start + BLOCK, width)
         part = _product(rows[..., start:end], rows[..., start:])
-        gram = gram.to(part.dtype) if part.dtype != gram.dtype else gram
+        gram = gram.to(part.dtype)  # float64 after an overflow
         gram[:, start:end, start:] = part
         gram[:, start:, start:end] = part.transpose(1, 2)
     return gram

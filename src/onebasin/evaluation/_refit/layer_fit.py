@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import ceil, inf
 from typing import Any
 
 import torch
@@ -21,10 +21,10 @@ from onebasin.graph.features import BatchContext
 from onebasin.graph.graph import Graph
 
 ROWS_PER_UNKNOWN = 500
-"""Number of rows for each input of a layer that are enough; further ones are sampled evenly."""
+"""Maximum number of rows for each input of a layer; they are drawn at random from all batches."""
 
-GOLDEN = (5**0.5 - 1) / 2
-"""Offset between batches as a fraction of a step, which spreads the offsets evenly."""
+MIN_ROWS = 50_000
+"""Number of rows that are used in any case."""
 
 HELD_OUT = 5
 """One of this many batches is held out to choose the ridge."""
@@ -63,8 +63,8 @@ class LayerFit:
 
         Args:
             context: the batch.
-            runs: runs of the sources and of the merged network. Those of the sources go on
-                through the target, the last one stops before the layer.
+            runs: runs of the sources and of the merged network. The sources are run up to the
+                target, the merged network is run up to the input of the layer.
         """
         *sources, merged = runs
         layer, graph = self.layer, context.graph
@@ -88,22 +88,21 @@ class LayerFit:
             place += inputs.shape[1]
         if not equations.is_finite:
             raise ArgumentError(
-                f"the features at {graph.describe_node(layer.node)} are not finite or overflow; "
-                "check the weights of the networks and the data"
+                f"the features at {graph.describe_node(layer.node)} are not finite; check the "
+                "weights of the networks and the data"
             )
         self._given, self._operator, self._graph = given, operator, graph
 
     def _sample(self, num_rows: int) -> Tensor | None:
-        """Return the rows of a batch that are used, evenly spaced; None for all."""
+        """Return the rows of a batch that are used, in order; None for all."""
         if self.num_batches is None:
             return None
         unknowns = self.block.stop - self.block.start
-        most = -(-ROWS_PER_UNKNOWN * unknowns // self.num_batches)
+        most = ceil(max(ROWS_PER_UNKNOWN * unknowns, MIN_ROWS) / self.num_batches)
         if num_rows <= most:
             return None
-        # The offsets of the batches are spread evenly, so that all positions are sampled.
-        offset = int(self._num_batches * GOLDEN % 1 * num_rows)
-        return (torch.arange(most) * num_rows + offset) // most
+        generator = torch.Generator().manual_seed(self._num_batches)
+        return torch.randperm(num_rows, generator=generator)[:most].sort().values
 
     def finish(self) -> Solution:
         """Solve the regression, change the parameters of the merged network, return the change."""

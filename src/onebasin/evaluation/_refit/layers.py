@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -33,6 +33,11 @@ CONVOLUTIONS = {
 
 MAX_UNKNOWNS = 5000
 """Maximum number of inputs of a layer that are refit together; others are refit in blocks."""
+
+UNSUPPORTED = {
+    "bmm", "baddbmm", "einsum", "bilinear", "mv", "dot", "lstm", "gru", "rnn_tanh", "rnn_relu",
+}  # fmt: skip
+"""Operators that multiply by parameters and are not refit."""
 
 VIEWS = {
     "t", "transpose", "permute", "view", "squeeze", "unsqueeze", "select", "slice", "narrow",
@@ -96,8 +101,17 @@ def find_layers(graph: Graph) -> tuple[list[RefitLayer], dict[str, str]]:
         elif found is not None:
             skipped[node.label] = found
     nodes = {layer.node for layer in layers}
-    layers = [finder.with_sum(layer, nodes) for layer in layers]
+    layers = _with_unique_labels([finder.with_sum(layer, nodes) for layer in layers])
     return layers, skipped
+
+
+def _with_unique_labels(layers: list[RefitLayer]) -> list[RefitLayer]:
+    """Return layers whose labels contain the node if several layers have the same label."""
+    counts = Counter(layer.label for layer in layers)
+    return [
+        replace(layer, label=f"{layer.label} ({layer.node})") if counts[layer.label] > 1 else layer
+        for layer in layers
+    ]
 
 
 class _Finder:
@@ -112,22 +126,28 @@ class _Finder:
             if name in graph.data_dependent_nodes:
                 for source in node.all_input_nodes:
                     if source.name not in graph.data_dependent_nodes:
-                        for root in self._roots(source):
+                        for root in self._parameters(source):
                             self.uses[root].append(source)
 
     def layer(self, node: FeatureNode) -> RefitLayer | str | None:
         """Return the layer of a node, the reason why it cannot be refit, or None."""
         given = self._arguments(node.name)
+        if node.operator in UNSUPPORTED and node.parameters:
+            return f"the operator {node.operator} is not refit"
         names = _tensor_arguments(node.operator)
         if names is None:
             return None
         source, weight, bias = names
         if not self._depends(given.get(source)):
-            return None
+            return "its weight is the first factor" if self._depends(given.get(weight)) else None
         if node.operator == "batch_norm":
             return self._batch_norm(node, given)
         if not isinstance(given.get(weight), torch.fx.Node) or self._depends(given[weight]):
             return None
+        if node.operator in DENSE and given[weight].meta["val"].dim() != 2:
+            return "its weight is not a matrix"
+        if given.get("alpha", 1) != 1 or given.get("beta", 1) != 1:
+            return "its summands have factors"
         bias = bias if bias and isinstance(given.get(bias), torch.fx.Node) else None
         for name in (weight, bias):
             reason = None if name is None else self._reason(given[name])
@@ -150,6 +170,8 @@ class _Finder:
         for name in ("weight", "bias", "running_mean", "running_var"):
             if not isinstance(given.get(name), torch.fx.Node):
                 return "it has no scale and shift" if name in ("weight", "bias") else None
+            if given[name].op != "placeholder":
+                return "its tensors are computed from parameters"
             reason = self._reason(given[name])
             if reason is not None:
                 return reason
@@ -163,6 +185,14 @@ class _Finder:
         if len(readers) != 1 or self.graph.nodes[readers[0]].operator != "batch_norm":
             return None
         norm = self.graph.nodes[readers[0]]
+        between = self._between(node.name, norm.name)
+        is_layer = any(
+            _tensor_arguments(self.graph.nodes[name].operator) is not None
+            for name in between - {norm.name}
+            if name in self.graph.nodes
+        )
+        if is_layer or self._overwrites(node.name, between):
+            return None
         dims = self.graph.calls[node.name].meta["val"].dim()
         if node.operator in DENSE and dims != 2:
             return None
@@ -187,22 +217,32 @@ class _Finder:
         if len(readers) != 1 or self.graph.nodes[readers[0]].operator != "add":
             return layer
         total, own = self.graph.calls[readers[0]], self.graph.calls[layer.target]
-        order = list(self.graph.calls)
-        between = set(order[order.index(layer.node) + 1 : order.index(total.name) + 1])
-        written = [
-            source.name
-            for name in between
-            for source in shared(self.graph.calls[name], lambda alias: alias and alias.is_write)
-        ]
+        between = self._between(layer.node, total.name)
         if (
             layers & between
-            or not {*written} <= {*between, layer.node}
+            or self._overwrites(layer.node, between)
+            or len(set(total.all_input_nodes)) < 2
             or total.kwargs.get("alpha", 1) != 1
             or total.meta["val"].shape != own.meta["val"].shape
             or not all(map(self._depends, total.all_input_nodes))
         ):
             return layer
         return replace(layer, target=total.name)
+
+    def _between(self, first: str, last: str) -> set[str]:
+        """Return the nodes after the first node, up to the last one."""
+        order = list(self.graph.calls)
+        return set(order[order.index(first) + 1 : order.index(last) + 1])
+
+    def _overwrites(self, layer: str, nodes: set[str]) -> bool:
+        """Return whether nodes overwrite values from before a layer."""
+        new = {layer, *nodes}
+        written = (
+            source
+            for name in nodes
+            for source in shared(self.graph.calls[name], lambda alias: alias and alias.is_write)
+        )
+        return any(memory.name not in new for source in written for memory in _memory(source))
 
     def _depends(self, value: Any) -> bool:
         return isinstance(value, torch.fx.Node) and value.name in self.graph.data_dependent_nodes
@@ -227,11 +267,31 @@ class _Finder:
             (source,) = source.all_input_nodes
         return source.name in self.graph.traced.exported.tensors
 
+    def _parameters(self, source: torch.fx.Node) -> set[str]:
+        """Return the parameters that a value is computed from."""
+        names, seen = set(), [source]
+        for node in seen:  # grows during the iteration
+            seen += [each for each in node.all_input_nodes if each not in seen]
+            name = self.graph.traced.exported.tensors.get(node.name)
+            if name is not None:
+                names.add(self.first.get(name, name))
+        return names
+
     def _roots(self, source: torch.fx.Node) -> set[str]:
         """Return the parameters whose memory a value may share."""
         tensors = self.graph.traced.exported.tensors
         names = (tensors.get(node.name) for node in origins(source))
         return {self.first.get(name, name) for name in names if name is not None}
+
+
+def _memory(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
+    """Yield a node and the nodes whose memory its value may share."""
+    yield node
+    sources = (
+        node.all_input_nodes if is_getitem(node) else shared(node, lambda alias: alias is not None)
+    )
+    for source in sources:
+        yield from _memory(source)
 
 
 def _num_inputs(operator: str, shape: torch.Size, given: Mapping[str, Any]) -> int:

@@ -14,6 +14,7 @@ from itertools import islice
 from math import ceil
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -26,6 +27,7 @@ from onebasin.evaluation._refit.live_runs import LiveRuns
 from onebasin.evaluation._repair_result import RepairResult
 from onebasin.graph._network_run import Bound
 from onebasin.graph.batches import Batches, as_reiterable, inputs_of, is_empty, shuffled
+from onebasin.graph.binding import first_names
 from onebasin.graph.features import Features
 from onebasin.graph.graph import Graph
 
@@ -35,7 +37,7 @@ class LayerRefit:
 
     Args:
         model: the architecture; not changed.
-        data: batches that can be read again; read once for each network.
+        data: batches that can be read again; `run` reads them once.
         graphs: as for `Features`.
 
     Attributes:
@@ -55,8 +57,7 @@ class LayerRefit:
         if not self.layers:
             reasons = "; ".join(f"{label!r}: {reason}" for label, reason in self.skipped.items())
             raise ArgumentError(
-                "the model has no linear or convolutional layer that can be refit"
-                + (f" ({reasons})" if reasons else "")
+                "the model has no layer that can be refit" + (f" ({reasons})" if reasons else "")
             )
 
     @property
@@ -64,6 +65,7 @@ class LayerRefit:
         """The labels of the layers."""
         return tuple(layer.label for layer in self.layers)
 
+    @torch.no_grad()
     def run(
         self,
         params: Mapping[str, Tensor],
@@ -78,25 +80,26 @@ class LayerRefit:
             params: parameters and buffers of the merged network.
             sources: parameters and buffers of the aligned source networks.
             fractions: weight of each source; their sum is 1.
-            progress: called with the number of batches done, as a share of the work on all layers.
+            progress: called with the part of the work that is done, in batches.
 
         Raises:
             OneBasinError: features are not finite.
         """
         *bound, merged = self.features.graph.bind([*sources, params])
-        merged = _copied(merged)
+        merged = _copied(merged, self.features.model)
         runs = LiveRuns(self.features, [*bound, merged])
+        steps = [(layer, each) for layer in self.layers for each in layer.blocks(MAX_UNKNOWNS)]
         ridges, needed = {}, _Needed()
         try:
-            for number, layer in enumerate(self.layers):
-                for block in layer.blocks(MAX_UNKNOWNS):
-                    fit = LayerFit(layer, merged, fractions, block, runs.num_batches)
-                    for context, each in runs:
-                        fit.add(context, each)
-                        if progress is not None:
-                            progress(int(number / len(self.layers) * (context.number + 1)))
-                    ridges[layer.label] = fit.finish().ridge
-                    needed.add(layer, fit)
+            for step, (layer, block) in enumerate(steps):
+                fit = LayerFit(layer, merged, fractions, block, runs.num_batches)
+                for number, (context, each) in enumerate(runs, start=1):
+                    fit.add(context, each)
+                    if progress is not None:
+                        done = step * (runs.num_batches or 0) + number
+                        progress(done // len(steps))
+                ridges[layer.label] = fit.finish().ridge
+                needed.add(layer, fit)
         finally:
             runs.close()
         note = needed.note()
@@ -137,10 +140,11 @@ def _pieces(batch: Any, number: int) -> Iterator[Any]:
         yield pytree.tree_unflatten(part, structure)
 
 
-def _copied(bound: Bound) -> Bound:
-    """Return a network whose tensors can be overwritten; tied tensors stay tied."""
-    copies = {id(tensor): tensor.clone() for tensor in bound.values.values()}
-    return Bound({n: copies[id(t)] for n, t in bound.values.items()}, bound.precision)
+def _copied(bound: Bound, model: nn.Module) -> Bound:
+    """Return a network whose tensors can be overwritten; tensors that the model ties stay tied."""
+    first = first_names(model)
+    copies = {name: bound.values[name].detach().clone() for name in {*first.values()}}
+    return Bound({name: copies[first[name]] for name in bound.values}, bound.precision)
 
 
 def _stored(merged: Bound, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -175,6 +179,6 @@ class _Needed:
             return None
         return (
             f"{counted(len(self.labels), 'layer')} with more unknowns than rows of data; the refit "
-            f"stays close to the average there. Give at least {ceil(self.factor)} times as many "
-            f"examples ({self.label!r} needs most)"
+            f"stays close to the average there. Pass at least {ceil(self.factor)} times as many "
+            f"examples (for layer {self.label!r})"
         )
