@@ -14,6 +14,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _key(task) in known:
             continue
         with context.Pool(1) as pool:
+            pool.apply(align, (task, options))
+        with context.Pool(1) as pool:
             rows.append(pool.apply(measure, (task, options)))
         print(json.dumps(rows[-1]), flush=True)
         write("merging", *_page(rows, options), options.out)
@@ -77,22 +80,24 @@ def measure(task: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]
     """Return the row of a task."""
     torch.set_num_threads(options.threads)
     model, networks, data = _pair(task["kind"], task["seed"], options)
-    aligned = _aligned(task, model, networks, data, options.cache)
+    aligned = [networks[0], torch.load(_aligned_path(task, options))]
     test = Batches(data.test_inputs[: options.num_test], data.test_labels[: options.num_test])
     evaluate = evaluator(test)
     row: dict[str, Any] = dict(task)
+    if task["method"] == "ensemble":
+        row |= _of_ensemble(model, networks, test)
+    else:
+        before, start = _peak(), time.perf_counter()
+        images = task["images"]
+        seen = Batches(data.train_inputs[:images], None, batch_size=250) if images else None
+        params = merge(task["method"], model, networks, aligned, seen)
+        row |= {"seconds": time.perf_counter() - start, "mebibytes": _peak() - before}
+        found = evaluate(FunctionalModel(model, params))
+        row |= {"loss": found.loss, "accuracy": 1 - found.error}
     for name, params in zip("AB", networks, strict=True):
         found = evaluate(FunctionalModel(model, params))
         row |= {f"loss of {name}": found.loss, f"accuracy of {name}": 1 - found.error}
-    if task["method"] == "ensemble":
-        return row | _of_ensemble(model, networks, test)
-    before, start = _peak(), time.perf_counter()
-    images = task["images"]
-    seen = Batches(data.train_inputs[:images], None, batch_size=250) if images else None
-    params = merge(task["method"], model, networks, aligned, seen)
-    row |= {"seconds": time.perf_counter() - start, "mebibytes": _peak() - before}
-    found = evaluate(FunctionalModel(model, params))
-    return row | {"loss": found.loss, "accuracy": 1 - found.error}
+    return row
 
 
 def merge(
@@ -151,21 +156,25 @@ def _pair(kind: str, seed: int, options: argparse.Namespace) -> tuple[nn.Module,
     return case.build(), networks, data
 
 
-def _aligned(
-    task: Mapping[str, Any],
-    model: nn.Module,
-    networks: Sequence[Mapping[str, Tensor]],
-    data: Any,
-    cache: Path,
-) -> list[Mapping[str, Tensor]]:
-    """Return the networks, the second aligned to the first; kept in a file."""
-    path = cache / f"aligned-{task['kind']}-{task['seed']}.pt"
-    if not path.exists():
-        images = Batches(data.train_inputs[:NUM_ALIGNING], None)
-        symmetry = onebasin.infer_symmetry(model, data.train_inputs[:2])
-        found = match_combined(symmetry, *networks, model=model, data=images)
-        torch.save(found.permutation.apply(networks[1]), path)
-    return [networks[0], torch.load(path)]
+def align(task: Mapping[str, Any], options: argparse.Namespace) -> None:
+    """Align the second network of a pair to the first, and write it to a file."""
+    path = _aligned_path(task, options)
+    if path.exists():
+        return
+    torch.set_num_threads(options.threads)
+    model, networks, data = _pair(task["kind"], task["seed"], options)
+    images = Batches(data.train_inputs[:NUM_ALIGNING], None)
+    symmetry = onebasin.infer_symmetry(model, data.train_inputs[:2])
+    found = match_combined(symmetry, *networks, model=model, data=images)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(found.permutation.apply(networks[1]), path)
+
+
+def _aligned_path(task: Mapping[str, Any], options: argparse.Namespace) -> Path:
+    name = f"{task['kind']}-{task['seed']}"
+    if task["kind"] == "checkpoints":
+        name += "-" + sha256("\0".join(options.checkpoints).encode()).hexdigest()[:12]
+    return options.cache / f"aligned-{name}.pt"
 
 
 def _has_norm(kind: str, options: argparse.Namespace) -> bool:
