@@ -196,7 +196,7 @@ def test_merge_reports_its_parents_the_average_and_the_ensemble(capsys, tmp_path
     assert again["splits"]["test"]["networks"]["merged"] == pytest.approx(found["merged"], rel=1e-5)
     provenance = json.loads(safe_open(out, "pt").metadata()["onebasin.provenance"])
     assert provenance["sources"] == ["a.safetensors", "b.safetensors"]
-    assert (provenance["method"], provenance["repair"]) == ("combined", "repair")
+    assert (provenance["method"], provenance["repair"]) == ("combined", "refit")
     quiet = succeed(capsys, *arguments, "--no-evaluate", "--json").data
     assert quiet["evaluation"] is None
 

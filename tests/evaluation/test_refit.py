@@ -184,6 +184,7 @@ def test_enough_rows_give_the_result_of_all(monkeypatch: pytest.MonkeyPatch) -> 
     data = [torch.randn(50, 2, 8, 8, generator=torch.Generator().manual_seed(i)) for i in range(5)]
     everything = LayerRefit(model, data).run(merged, sources, [0.5, 0.5]).params
     monkeypatch.setattr(layer_fit, "ROWS_PER_UNKNOWN", 50)
+    monkeypatch.setattr(layer_fit, "MIN_ROWS", 0)
     params = LayerRefit(model, data).run(merged, sources, [0.5, 0.5]).params
     assert not torch.equal(params["2.weight"], everything["2.weight"])
     before, sampled, best = (
@@ -303,7 +304,7 @@ def test_features_that_are_not_finite_are_refused() -> None:
 
 
 def test_model_without_layers_is_refused() -> None:
-    with pytest.raises(OneBasinError, match="no linear or convolutional layer"):
+    with pytest.raises(OneBasinError, match="no layer that can be refit"):
         LayerRefit(nn.Embedding(5, 3), [torch.zeros(4, dtype=torch.long)])
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from onebasin.evaluation import _repair_choice
 from onebasin.evaluation._repair import repair
 from onebasin.evaluation._repair_choice import repair_best
+from onebasin.evaluation.output_distances import compare_outputs
 from onebasin.merging import average
 
 Params = dict[str, Tensor]
@@ -52,3 +56,44 @@ def test_too_few_examples_get_the_simplest_repair(has_norm: bool, wanted: str) -
     data = [batches(1)[0][:8]]
     _, choice = repair_best(model, average(networks), networks, data)
     assert (choice.method, choice.distances) == (wanted, {})
+
+
+def test_held_out_batches_of_a_shuffling_loader_are_not_fitted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fitted: list[set[int]] = []
+    held_out: list[set[int]] = []
+
+    class Shuffling(list[Tensor]):
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            return iter([self[index] for index in torch.randperm(len(self)).tolist()])
+
+    def repaired(*args: Any) -> Any:
+        fitted.append({id(batch) for batch in args[5]})
+        return original(*args)
+
+    def compared(model: nn.Module, networks: Any, data: Any, **options: Any) -> Any:
+        held_out.append({id(batch) for batch in data})
+        return compare_outputs(model, networks, data, **options)
+
+    original = _repair_choice._repaired
+    monkeypatch.setattr(_repair_choice, "_repaired", repaired)
+    monkeypatch.setattr(_repair_choice, "compare_outputs", compared)
+    networks = sources()
+    repair_best(build(2), average(networks), networks, Shuffling(batches(10)))
+    assert [len(held_out[0]), *map(len, fitted[:3])] == [2, 8, 8, 8]
+    assert not any(held_out[0] & each for each in fitted[:3])
+
+
+def test_outputs_that_cannot_be_compared_get_the_simplest_repair() -> None:
+    class Boxes(nn.Module):
+        def __init__(self, layers: nn.Module) -> None:
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"boxes": self.layers(x)}
+
+    networks = [Boxes(build(seed)).state_dict() for seed in (0, 1)]
+    _, choice = repair_best(Boxes(build(2)), average(networks), networks, batches(10))
+    assert (choice.method, choice.distances) == ("reset", {})
