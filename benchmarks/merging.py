@@ -145,7 +145,7 @@ def _pair(kind: str, seed: int, options: argparse.Namespace) -> tuple[nn.Module,
     """Return architecture, networks and data of a pair."""
     if kind == "checkpoints":
         spec, *paths = options.checkpoints
-        model = build_architecture(spec).module
+        model = build_architecture(spec, input_spec="2x3x32x32").module
         own = model.state_dict()
         found = [dict(open_checkpoint(Path(path))) for path in paths]
         networks = [{name: params.get(name, own[name]) for name in own} for params in found]
@@ -179,7 +179,7 @@ def _aligned_path(task: Mapping[str, Any], options: argparse.Namespace) -> Path:
 
 def _has_norm(kind: str, options: argparse.Namespace) -> bool:
     spec = options.checkpoints[0] if kind == "checkpoints" else ""
-    model = build_architecture(spec).module if spec else CASES[kind].build()
+    model = build_architecture(spec, input_spec="2x3x32x32").module if spec else CASES[kind].build()
     return any(name.endswith("running_mean") for name, _ in model.named_buffers())
 
 
