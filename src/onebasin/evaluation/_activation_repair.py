@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from onebasin._dtypes import compute_dtype
 from onebasin.errors import ArgumentError
 from onebasin.evaluation._moments import UnitMoments
-from onebasin.evaluation._repair_result import RepairResult
+from onebasin.evaluation._repair_result import RepairResult, check_found
 from onebasin.evaluation._repair_sites import RepairSite, find_repair_sites
 from onebasin.graph._normalization import is_variance
 from onebasin.graph.batches import shuffled
@@ -58,12 +58,7 @@ class ActivationRepair:
         self.features = Features(model, shuffled(data), graphs=graphs)
         self.method: Folded = method
         self.sites, self.skipped = find_repair_sites(self.features.graph)
-        if not self.sites:
-            reasons = "; ".join(f"{label!r}: {reason}" for label, reason in self.skipped.items())
-            raise ArgumentError(
-                "the model has no hidden layer or norm with parameters to rescale"
-                + (f" ({reasons})" if reasons else "")
-            )
+        check_found(self.sites, self.skipped, "hidden layer or norm with parameters to rescale")
         if method == "repair":
             biasless = (site.label for site in self.sites.values() if site.bias is None)
             self.skipped |= dict.fromkeys(biasless, "no bias: means are not repaired")

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from onebasin.evaluation._refit.norms import TENSORS
 from onebasin.evaluation._refit.operators import Convolution, Dense, Operator, Scale
 from onebasin.graph._nodes import named_arguments, origins, shared
 from onebasin.graph._nodes import operator_of as node_operator
@@ -167,7 +168,7 @@ class _Finder:
         )
 
     def _batch_norm(self, node: FeatureNode, given: Mapping[str, Any]) -> RefitLayer | str | None:
-        for name in ("weight", "bias", "running_mean", "running_var"):
+        for name in TENSORS:
             if not isinstance(given.get(name), torch.fx.Node):
                 return "it has no scale and shift" if name in ("weight", "bias") else None
             if given[name].op != "placeholder":

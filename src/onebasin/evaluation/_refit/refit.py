@@ -20,11 +20,11 @@ from torch.utils import _pytree as pytree
 
 from onebasin._dtypes import round_to
 from onebasin._text import counted
-from onebasin.errors import ArgumentError, OneBasinWarning
+from onebasin.errors import OneBasinWarning
 from onebasin.evaluation._refit.layer_fit import HELD_OUT, LayerFit
 from onebasin.evaluation._refit.layers import MAX_UNKNOWNS, RefitLayer, find_layers
 from onebasin.evaluation._refit.live_runs import LiveRuns
-from onebasin.evaluation._repair_result import RepairResult
+from onebasin.evaluation._repair_result import RepairResult, check_found
 from onebasin.graph._network_run import Bound
 from onebasin.graph.batches import Batches, as_reiterable, inputs_of, is_empty, shuffled
 from onebasin.graph.binding import first_names
@@ -54,11 +54,7 @@ class LayerRefit:
         """Trace the model and find its layers."""
         self.features = Features(model, in_pieces(data), graphs=graphs)
         self.layers, self.skipped = find_layers(self.features.graph)
-        if not self.layers:
-            reasons = "; ".join(f"{label!r}: {reason}" for label, reason in self.skipped.items())
-            raise ArgumentError(
-                "the model has no layer that can be refit" + (f" ({reasons})" if reasons else "")
-            )
+        check_found(self.layers, self.skipped, "layer that can be refit")
 
     @property
     def sites(self) -> tuple[str, ...]:
