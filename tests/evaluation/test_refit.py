@@ -80,6 +80,17 @@ def test_layer_of_every_kind_reproduces_the_mean_output(name: str) -> None:
     assert distance(model, refit.params, sources, data) < 1e-6
 
 
+def test_rows_of_an_embedding_are_fit_by_token() -> None:
+    model = nn.Embedding(7, 3)
+    data = [torch.randint(6, (8, 4), generator=torch.Generator().manual_seed(i)) for i in range(5)]
+    sources = [random_params(model, seed) for seed in (0, 1)]
+    merged = random_params(model, 2)
+    params = LayerRefit(model, data).run(merged, sources, [0.5, 0.5]).params
+    mean = (sources[0]["weight"] + sources[1]["weight"]) / 2
+    torch.testing.assert_close(params["weight"][:6], mean[:6], atol=1e-3, rtol=0)
+    assert torch.equal(params["weight"][6], merged["weight"][6])  # token 6 is not in the data
+
+
 @pytest.mark.parametrize("name", ["linear", "layer norm", "convolution with batch norm"])
 def test_equal_networks_do_not_change(name: str) -> None:
     make, shape = LAYERS[name]
@@ -305,7 +316,7 @@ def test_features_that_are_not_finite_are_refused() -> None:
 
 def test_model_without_layers_is_refused() -> None:
     with pytest.raises(OneBasinError, match="no layer that can be refit"):
-        LayerRefit(nn.Embedding(5, 3), [torch.zeros(4, dtype=torch.long)])
+        LayerRefit(nn.PReLU(), [torch.zeros(4, 3)])
 
 
 def test_half_precision_networks_keep_their_dtype() -> None:

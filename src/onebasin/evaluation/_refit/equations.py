@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from onebasin._dtypes import compute_dtype
@@ -63,6 +63,25 @@ class NormalEquations:
         self.gram.add_(_gram(inputs), alpha=weight)
         self.cross.add_(_product(inputs, outputs), alpha=weight)
         self.count += weight * inputs.shape[1]
+
+    def add_tokens(
+        self, tokens: Int64[Tensor, " n"], outputs: Float[Tensor, "n c"], num: int, weight: float
+    ) -> None:
+        """Add rows with a single one as input: one regression for each of `num` tokens.
+
+        Args:
+            tokens: index of the regression of each row.
+            outputs: rows that the regressions should reproduce.
+            num: number of regressions.
+            weight: weight of every row.
+        """
+        if not self.count:
+            self.gram = outputs.new_zeros(num, 1, 1, dtype=torch.float64)
+            self.cross = outputs.new_zeros(num, 1, outputs.shape[1], dtype=torch.float64)
+        ones = self.gram.new_full((len(tokens), 1, 1), weight)
+        self.gram.index_add_(0, tokens, ones)
+        self.cross.index_add_(0, tokens, outputs[:, None].double(), alpha=weight)
+        self.count += weight * len(tokens)
 
     def __add__(self, other: NormalEquations) -> NormalEquations:
         """Return the equations of both together."""

@@ -81,11 +81,8 @@ class LayerFit:
             rows = rows[:, index]
         self._num_batches += 1
         equations = self.fitted if self._num_batches % HELD_OUT else self.held_out
-        place = 0
-        for inputs in operator.inputs(_without_scale(graph, layer, operator, given), index):
-            part = rows[:, place : place + inputs.shape[1]]
-            equations.add(inputs[..., self.block], part, weight)
-            place += inputs.shape[1]
+        plain = _without_scale(graph, layer, operator, given)
+        operator.add_to(equations, plain, rows, index, self.block, weight)
         if not equations.is_finite:
             raise ArgumentError(
                 f"the features at {graph.describe_node(layer.node)} are not finite; check the "

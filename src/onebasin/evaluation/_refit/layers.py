@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from onebasin.evaluation._refit.norms import TENSORS
-from onebasin.evaluation._refit.operators import Convolution, Dense, Operator, Scale
+from onebasin.evaluation._refit.operators import Convolution, Dense, Embedding, Operator, Scale
 from onebasin.graph._nodes import named_arguments, origins, shared
 from onebasin.graph._nodes import operator_of as node_operator
 from onebasin.graph.binding import first_names
@@ -312,6 +312,8 @@ def _tensor_arguments(operator: str) -> tuple[str, str, str | None] | None:
         return source, weight, bias
     if operator in CONVOLUTIONS or operator in NORMS:
         return "input", "weight", "bias"
+    if operator == "embedding":
+        return "indices", "weight", None
     return None
 
 
@@ -328,6 +330,8 @@ def operator_of(name: str, given: Mapping[str, Any]) -> Operator:
     if name in CONVOLUTIONS:
         kernel = tuple(given["weight"].shape[2:])
         return Convolution(kernel, int(given["groups"]), "transpose" in name)
+    if name == "embedding":
+        return Embedding()
     if name in ("layer_norm", "rms_norm"):
         dims = len(given["normalized_shape"])
         return Scale("input", tuple(range(-dims, 0)))

@@ -1,7 +1,8 @@
 """Layers as linear regressions: the rows that are multiplied by a weight, and their products.
 
 Every layer is a batch of `g` independent regressions with `d` inputs and `c` outputs each: `g` is
-1 for a linear layer, the number of groups for a convolution, and the number of units for a norm.
+1 for a linear layer, the number of groups for a convolution, and the number of units for a norm. An
+embedding has one regression for each token, whose input is a one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from onebasin.evaluation._refit.equations import NormalEquations
 from onebasin.graph._windows import transposed_windows, windows
 
 CHUNK_ELEMENTS = 1 << 23
@@ -35,6 +37,31 @@ class Operator(ABC):
             given: arguments of the node by name.
             index: rows to yield; None for all.
         """
+
+    def add_to(
+        self,
+        equations: NormalEquations,
+        given: Mapping[str, Any],
+        outputs: Float[Tensor, "g n c"],
+        index: Int64[Tensor, " n"] | None,
+        block: slice,
+        weight: float,
+    ) -> None:
+        """Add rows to the equations of the layer.
+
+        Args:
+            equations: the equations.
+            given: arguments of the node by name.
+            outputs: rows that the layer should reproduce.
+            index: rows of the input that belong to them; None for all.
+            block: range of the inputs that are used.
+            weight: weight of every row.
+        """
+        place = 0
+        for inputs in self.inputs(given, index):
+            part = outputs[:, place : place + inputs.shape[1]]
+            equations.add(inputs[..., block], part, weight)
+            place += inputs.shape[1]
 
     @abstractmethod
     def outputs(self, value: Tensor) -> Float[Tensor, "g n c"]:
@@ -155,4 +182,37 @@ class Scale(Operator):
         return weight.reshape(-1, 1, 1)
 
     def weight(self, matrix: Float[Tensor, "g 1 1"], shape: torch.Size) -> Tensor:
+        return matrix.reshape(shape)
+
+
+@dataclass(frozen=True)
+class Embedding(Operator):
+    """A lookup of one row of the weight for each token."""
+
+    def inputs(
+        self, given: Mapping[str, Any], index: Int64[Tensor, " n"] | None
+    ) -> Iterator[Int64[Tensor, " n"]]:
+        """Yield the tokens themselves: their one-hot rows would be too wide."""
+        tokens = given["indices"].flatten()
+        yield tokens if index is None else tokens[index]
+
+    def add_to(
+        self,
+        equations: NormalEquations,
+        given: Mapping[str, Any],
+        outputs: Float[Tensor, "1 n c"],
+        index: Int64[Tensor, " n"] | None,
+        block: slice,
+        weight: float,
+    ) -> None:
+        (tokens,) = self.inputs(given, index)
+        equations.add_tokens(tokens, outputs[0], len(given["weight"]), weight)
+
+    def outputs(self, value: Tensor) -> Float[Tensor, "1 n c"]:
+        return value.flatten(0, -2)[None]
+
+    def matrix(self, weight: Tensor) -> Float[Tensor, "v 1 c"]:
+        return weight[:, None]
+
+    def weight(self, matrix: Float[Tensor, "v 1 c"], shape: torch.Size) -> Tensor:
         return matrix.reshape(shape)
