@@ -65,7 +65,7 @@ class Features:
         if first is None:
             raise ArgumentError("the data has no batches; pass at least one")
         self.first = self._inputs(first)[0]
-        self.graph = self._graph_of(self.first, 0)
+        self.graph = self.graph_of(self.first, 0)
 
     def run(
         self,
@@ -115,19 +115,28 @@ class Features:
         for number, batch in enumerate(self.data):
             if not is_empty(batch):
                 inputs, weight = self._inputs(batch)
-                yield BatchContext(number, self._graph_of(inputs, number), weight), inputs, batch
+                yield BatchContext(number, self.graph_of(inputs, number), weight), inputs, batch
+
+    def graph_of(self, inputs: Any, number: int) -> Graph:
+        """Return the graph for a batch.
+
+        Args:
+            inputs: inputs of the batch; a single example is doubled.
+            number: index of the batch, for messages.
+
+        Raises:
+            OneBasinError: the model cannot be run on the batch, or has another graph for it.
+        """
+        shapes = signature_of(inputs)
+        if shapes not in self._graphs:
+            self._graphs[shapes] = self._make(inputs, number)
+        return self._graphs[shapes]
 
     def _inputs(self, batch: Any) -> tuple[Any, float]:
         """Return the inputs of a batch, a single example doubled, and the example weight."""
         inputs = inputs_of(batch)
         twice = doubled(inputs)
         return (inputs, 1.0) if twice is None else (twice, 0.5)
-
-    def _graph_of(self, inputs: Any, number: int) -> Graph:
-        shapes = signature_of(inputs)
-        if shapes not in self._graphs:
-            self._graphs[shapes] = self._make(inputs, number)
-        return self._graphs[shapes]
 
     def _make(self, inputs: Any, number: int) -> Graph:
         try:

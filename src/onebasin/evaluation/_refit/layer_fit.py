@@ -15,6 +15,7 @@ from onebasin.evaluation._refit.equations import NormalEquations, Solution, choo
 from onebasin.evaluation._refit.layers import RefitLayer, operator_of
 from onebasin.evaluation._refit.norms import TENSORS, FoldedNorm
 from onebasin.evaluation._refit.operators import Operator, Scale
+from onebasin.evaluation._refit.targets import Targets
 from onebasin.graph._network_run import Bound, NetworkRun
 from onebasin.graph._nodes import named_arguments
 from onebasin.graph.features import BatchContext
@@ -37,7 +38,7 @@ class LayerFit:
     Args:
         layer: the layer.
         merged: tensors of the merged network; overwritten by `finish`.
-        fractions: weights of the sources.
+        targets: values that the layer is fit to.
         block: range of the inputs that are refit.
         num_batches: number of batches; None if it is unknown, so that all rows are used.
         fitted, held_out: equations of the rows.
@@ -45,7 +46,7 @@ class LayerFit:
 
     layer: RefitLayer
     merged: Bound
-    fractions: Sequence[float]
+    targets: Targets
     block: slice
     num_batches: int | None
     fitted: NormalEquations = field(init=False)
@@ -68,7 +69,8 @@ class LayerFit:
         """
         *sources, merged = runs
         layer, graph = self.layer, context.graph
-        target = _mean([run.run_through(layer.target) for run in sources], self.fractions)
+        values = [run.run_through(layer.target) for run in sources]
+        target = self.targets.at(graph, layer.target, values)
         merged.run_before(layer.node)
         given = merged.arguments(layer.node)
         own = merged.fork().run_through(layer.target)
@@ -143,14 +145,6 @@ class LayerFit:
         if bias is not None:
             offset += bias.view_as(offset)
         return FoldedNorm(tensors, given["eps"], matrix, offset, total)
-
-
-def _mean(values: Sequence[Tensor], fractions: Sequence[float]) -> Tensor:
-    """Return the weighted mean; for equal values it is exactly their value."""
-    mean = values[0].clone()
-    for fraction, value in zip(fractions[1:], values[1:], strict=True):
-        mean += fraction * (value - values[0])
-    return mean
 
 
 def _without_scale(

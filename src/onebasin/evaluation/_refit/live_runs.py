@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from onebasin.evaluation._refit.targets import Targets
 from onebasin.graph._network_run import Bound, NetworkRun
 from onebasin.graph.features import BatchContext, Features
 
@@ -24,13 +25,14 @@ class LiveRuns:
     """Runs of networks on all batches of the data, which are read once.
 
     Args:
-        features: the model and the data.
-        networks: tensors of the networks.
+        features: the model of the merged network and the data.
+        networks: tensors of the sources, and of the merged network as the last.
+        targets: tells the graph of the sources.
     """
 
-    def __init__(self, features: Features, networks: Sequence[Bound]) -> None:
+    def __init__(self, features: Features, networks: Sequence[Bound], targets: Targets) -> None:
         """Initialize without reading the data."""
-        self._features, self._networks = features, networks
+        self._features, self._networks, self._targets = features, networks, targets
         self._runs: list[tuple[BatchContext, list[NetworkRun]]] = []
         self._sizes: dict[int, int] = {}
         self._folder: TemporaryDirectory[str] | None = None
@@ -55,7 +57,10 @@ class LiveRuns:
     def _start(self) -> Iterator[tuple[BatchContext, list[NetworkRun]]]:
         """Yield the runs of each batch before their first node."""
         for number, (context, inputs, _) in enumerate(self._features.batches()):
-            self._runs.append((context, context.graph.start(self._networks, inputs)))
+            *sources, merged = self._networks
+            runs = self._targets.source_graph(context.graph, inputs).start(sources, inputs)
+            runs += context.graph.start([merged], inputs)
+            self._runs.append((context, runs))
             self._sizes[number] = 0
             yield self._runs[-1]
 

@@ -24,6 +24,7 @@ from onebasin.errors import OneBasinWarning
 from onebasin.evaluation._refit.layer_fit import HELD_OUT, LayerFit
 from onebasin.evaluation._refit.layers import MAX_UNKNOWNS, RefitLayer, find_layers
 from onebasin.evaluation._refit.live_runs import LiveRuns
+from onebasin.evaluation._refit.targets import MeanTargets, Targets
 from onebasin.evaluation._repair_result import RepairResult, check_found
 from onebasin.graph._network_run import Bound
 from onebasin.graph.batches import Batches, as_reiterable, inputs_of, is_empty, shuffled
@@ -39,6 +40,7 @@ class LayerRefit:
         model: the architecture; not changed.
         data: batches that can be read again; `run` reads them once.
         graphs: as for `Features`.
+        targets: values that the layers are fit to; the means of the sources by default.
 
     Attributes:
         layers: the layers that are refit, in the order of the forward pass.
@@ -49,9 +51,15 @@ class LayerRefit:
     """
 
     def __init__(
-        self, model: nn.Module, data: Iterable[Any], *, graphs: dict[Any, Graph] | None = None
+        self,
+        model: nn.Module,
+        data: Iterable[Any],
+        *,
+        graphs: dict[Any, Graph] | None = None,
+        targets: Targets | None = None,
     ) -> None:
         """Trace the model and find its layers."""
+        self._targets = targets
         self.features = Features(model, in_pieces(data), graphs=graphs)
         self.layers, self.skipped = find_layers(self.features.graph)
         check_found(self.layers, self.skipped, "layer that can be refit")
@@ -81,14 +89,17 @@ class LayerRefit:
         Raises:
             OneBasinError: features are not finite.
         """
-        *bound, merged = self.features.graph.bind([*sources, params])
+        targets = self._targets or MeanTargets(fractions)
+        graph = self.features.graph
+        bound = targets.source_graph(graph, self.features.first).bind(sources)
+        (merged,) = graph.bind([params])
         merged = _copied(merged, self.features.model)
-        runs = LiveRuns(self.features, [*bound, merged])
+        runs = LiveRuns(self.features, [*bound, merged], targets)
         steps = [(layer, each) for layer in self.layers for each in layer.blocks(MAX_UNKNOWNS)]
         ridges, needed = {}, _Needed()
         try:
             for step, (layer, block) in enumerate(steps):
-                fit = LayerFit(layer, merged, fractions, block, runs.num_batches)
+                fit = LayerFit(layer, merged, targets, block, runs.num_batches)
                 for number, (context, each) in enumerate(runs, start=1):
                     fit.add(context, each)
                     if progress is not None:

@@ -1,0 +1,1 @@
+"""Networks of a size between one and all of their sources."""

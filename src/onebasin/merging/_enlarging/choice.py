@@ -1,0 +1,202 @@
+"""Choice of the units that are kept separate: those whose merging costs most per parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from onebasin.graph._sites import find_sites, map_groups
+from onebasin.graph.features import BatchContext, Features
+from onebasin.graph.graph import MultiForwardHook
+from onebasin.symmetry._blocks import Block, blocks_of
+from onebasin.symmetry._enlargement import Enlargement
+from onebasin.symmetry.symmetry import Symmetry
+
+
+@dataclass
+class UnitSums:
+    """Sums over the features of the units of a group, from which variances follow.
+
+    Args:
+        shape: number of features of each unit that are summed separately, and number of units.
+
+    Attributes:
+        count: number of values of each unit.
+        values: sums of the values.
+        squares: sums of their squares.
+    """
+
+    shape: tuple[int, int]
+    count: float = 0.0
+    values: Float64[Tensor, "k size"] = field(init=False)
+    squares: Float64[Tensor, "k size"] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Initialize without values."""
+        self.values, self.squares = (torch.zeros(self.shape, dtype=torch.float64) for _ in "vs")
+
+    def add(self, rows: Sequence[Float64[Tensor, "size n"]]) -> None:
+        """Add values of the units, a matrix for each of the separate features."""
+        self.count += rows[0].shape[1]
+        self.values += torch.stack([each.sum(1) for each in rows]).cpu()
+        self.squares += torch.stack([each.square().sum(1) for each in rows]).cpu()
+
+    @property
+    def variances(self) -> Float64[Tensor, "k size"]:
+        """The variance of each feature of each unit."""
+        return (self.squares / self.count - (self.values / self.count).square()).clamp(min=0)
+
+
+def unit_errors(
+    features: Features,
+    symmetry: Symmetry,
+    params_list: Sequence[Mapping[str, Tensor]],
+    weights: Sequence[float],
+    groups: Collection[str],
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the error of merged units and their variance, for each group with features.
+
+    The error of a unit is the mean variance of the difference of a source from the weighted mean.
+
+    Args:
+        features: the architecture of the sources, and the data.
+        symmetry: symmetry of the sources.
+        params_list: parameters and buffers of the aligned sources.
+        weights: weights of the sources.
+        groups: names of groups.
+    """
+    num, shares = len(weights), torch.tensor(weights, dtype=torch.float64)
+    errors = {g: UnitSums((num, symmetry.groups[g].size)) for g in groups}
+    values_of = {g: UnitSums((num, symmetry.groups[g].size)) for g in groups}
+
+    def make_hook(context: BatchContext) -> MultiForwardHook:
+        layouts = map_groups(context.graph, symmetry)
+        sites = find_sites(context.graph, "post", layouts)
+
+        def hook(node: str, values: Sequence[Tensor]) -> None:
+            for group in groups:
+                if node in sites.get(group, ()):
+                    for block in layouts.blocks[node]:
+                        rows = [_rows(value, block, group) for value in values]
+                        rows = [each for each in rows if each is not None]
+                        if rows:
+                            mean = sum(w * each for w, each in zip(weights, rows, strict=True))
+                            errors[group].add([each - mean for each in rows])
+                            values_of[group].add(rows)
+
+        return hook
+
+    features.run(params_list, make_hook)
+    return {
+        group: (shares @ errors[group].variances, shares @ values_of[group].variances)
+        for group in groups
+        if errors[group].count
+    }
+
+
+def _rows(value: Tensor, block: Block, group: str) -> Tensor | None:
+    """Return the values of each unit of a group in a block of a value; None without units."""
+    places = block.groups_at(group)
+    if len(places) != 1:
+        return None
+    units = block.view(value.contiguous()).movedim(places[0], 0).double()
+    return units.reshape(len(units), -1)
+
+
+def unit_gains(
+    symmetry: Symmetry,
+    params_list: Sequence[Mapping[str, Tensor]],
+    contracted: Mapping[str, Collection[int]],
+    errors: Mapping[str, tuple[Tensor, Tensor]],
+) -> dict[str, Float64[Tensor, " size"]]:
+    """Return the error that separate units avoid in the layers that read them.
+
+    For each layer it is a fraction of the variance of the output, if units are uncorrelated.
+
+    Args:
+        symmetry: symmetry of the sources.
+        params_list: parameters and buffers of the aligned sources.
+        contracted: the dimensions over which layers sum.
+        errors: result of `unit_errors`.
+    """
+    gains = {}
+    for group, (error, variance) in errors.items():
+        gain = torch.zeros_like(error)
+        for name in symmetry.tensors_of[group]:
+            energy = _read_energy(symmetry, params_list, name, contracted.get(name, ()), group)
+            total = (energy * variance).sum()
+            if total > 0:
+                gain += energy * error / total
+        gains[group] = gain
+    return gains
+
+
+def _read_energy(
+    symmetry: Symmetry,
+    params_list: Sequence[Mapping[str, Tensor]],
+    name: str,
+    dims: Collection[int],
+    group: str,
+) -> Float64[Tensor, " size"]:
+    """Return the mean square norm of the weights that read each unit."""
+    energy = torch.zeros(symmetry.groups[group].size, dtype=torch.float64)
+    for dim in dims:
+        blocks = blocks_of([symmetry.layouts[name][dim]])
+        for params in params_list if any(block.groups_at(group) for block in blocks) else ():
+            squares = params[name].detach().double().square().movedim(dim, 0).flatten(1).sum(1)
+            for block in blocks:
+                rows = _rows(squares.cpu(), block, group)
+                if rows is not None:
+                    energy += rows.sum(1) / len(params_list)
+    return energy
+
+
+def choose_units(
+    symmetry: Symmetry,
+    gains: Mapping[str, Float64[Tensor, " size"]],
+    weights: Sequence[float],
+    size: float,
+) -> dict[str, Bool[Tensor, " size"]]:
+    """Return the units that are kept separate: those of largest gain per parameter.
+
+    Args:
+        symmetry: symmetry of the sources.
+        gains: result of `unit_gains`.
+        weights: weights of the sources.
+        size: maximum number of weights between units of one source, as a multiple of the
+            number of parameters of one source.
+    """
+    groups = list(gains)
+    if not groups:
+        return {}
+    costs = {group: _entries_of(symmetry, group) for group in groups}
+    ratios = torch.cat([gains[group] / costs[group] for group in groups])
+    order = ratios.argsort(descending=True, stable=True)
+    sizes = [len(gains[group]) for group in groups]
+    base = Enlargement(symmetry, {}, weights).num_kept
+
+    def chosen(count: int) -> dict[str, Tensor]:
+        mask = torch.zeros(len(ratios), dtype=torch.bool)
+        mask[order[:count]] = True
+        return dict(zip(groups, mask.split(sizes), strict=True))
+
+    low, high = 0, len(ratios)
+    while low < high:
+        middle = (low + high + 1) // 2
+        grown = Enlargement.split(symmetry, chosen(middle), weights).num_kept
+        low, high = (middle, high) if grown <= size * base else (low, middle - 1)
+    return chosen(low)
+
+
+def _entries_of(symmetry: Symmetry, group: str) -> float:
+    """Return the number of parameter entries for each unit of a group."""
+    entries = 0
+    for name in symmetry.tensors_of[group]:
+        if name not in symmetry.buffers:
+            for block in symmetry.blocks[name]:
+                entries += block.num_entries * len(block.groups_at(group))
+    return max(entries, 1) / symmetry.groups[group].size

@@ -1,0 +1,124 @@
+"""Merging into a network of a size between that of one and of all sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onebasin.errors import ArgumentError
+from onebasin.evaluation._refit.refit import LayerRefit, in_pieces
+from onebasin.evaluation._repair_result import RepairResult
+from onebasin.graph.contractions import contracted_dims
+from onebasin.graph.features import Features
+from onebasin.merging._enlarging.choice import choose_units, unit_errors, unit_gains
+from onebasin.merging._enlarging.groups import EnlargedCheck
+from onebasin.merging._enlarging.targets import EnlargedTargets
+from onebasin.merging._resizing import resized_to
+from onebasin.symmetry._enlargement import Enlargement
+from onebasin.symmetry.symmetry import Symmetry
+
+SMALLER = "choose a smaller size, such as 1.2"
+
+
+@dataclass(frozen=True)
+class Enlarged:
+    """A network with more units than each of its sources.
+
+    Args:
+        params: its parameters and buffers.
+        module: the architecture with its sizes.
+        num_parameters: number of its parameters.
+        num_separate: for each group the number of units that are kept separate.
+        fixed: reasons for groups whose units are all merged.
+        repaired: result of the refit; None if nothing is merged.
+    """
+
+    params: Mapping[str, Tensor]
+    module: nn.Module
+    num_parameters: int
+    num_separate: Mapping[str, int]
+    fixed: Mapping[str, str]
+    repaired: RepairResult | None
+
+
+def merge_enlarged(
+    model: nn.Module,
+    params_list: Sequence[Mapping[str, Tensor]],
+    symmetry: Symmetry,
+    data: Iterable[Any],
+    *,
+    size: float,
+    weights: Sequence[float],
+    progress: Callable[[int], object] | None = None,
+) -> Enlarged:
+    r"""Merge networks into a larger one, which keeps badly matched units of every source.
+
+    A layer of the enlarged network computes the mean of the sources for merged units, and
+    the values of one source for its separate units (Nasery et al. 2025, "PLeaS", Sec. 3). The
+    units are chosen by the error that merging them causes in the next layers, per parameter. Then
+    all layers are refit; see `repair`.
+
+    Args:
+        model: the architecture; not changed.
+        params_list: parameters and buffers of the aligned networks.
+        symmetry: symmetry of the architecture.
+        data: unlabeled batches that can be read again.
+        size: maximum number of weights between units of one network, as a multiple of the number
+            of parameters of one network. It is at least 1 and at most the number of networks; the
+            maximum keeps all units, has the mean output, and needs no refit. Weights between
+            separate units of different networks do not count; they are zero before the refit.
+        weights: weights of the networks; their sum is 1.
+        progress: called with the number of batches done.
+
+    Raises:
+        OneBasinError: no group of the model can be enlarged, or not all if all units are to be
+            kept.
+    """
+    data = in_pieces(data)
+    features = Features(model, data)
+    contracted = contracted_dims(features.graph)
+    check = EnlargedCheck(model, contracted, features.first)
+    groups, fixed = check.groups(symmetry, params_list[0])
+    is_whole = size >= len(params_list)
+    _check_groups(groups, fixed, whole=is_whole)
+    if is_whole:
+        chosen = {g: torch.ones(symmetry.groups[g].size, dtype=torch.bool) for g in groups}
+    else:
+        errors = unit_errors(features, symmetry, params_list, weights, groups)
+        fixed |= {g: "no value in the model shows its units" for g in groups if g not in errors}
+        gains = unit_gains(symmetry, params_list, contracted, errors)
+        chosen = choose_units(symmetry, gains, weights, size)
+    enlargement = Enlargement.split(symmetry, chosen, weights)
+    reason = check.difference(enlargement, params_list) if is_whole else None
+    if reason is not None:
+        raise ArgumentError(f"size={size} cannot have the mean output: {reason}; {SMALLER}")
+    params = enlargement.params(params_list, contracted)
+    module = resized_to(model, {name: tuple(tensor.shape) for name, tensor in params.items()})
+    repaired = None
+    if not is_whole:
+        targets = EnlargedTargets(features, enlargement)
+        refit = LayerRefit(module, data, targets=targets)
+        repaired = refit.run(params, params_list, weights, progress=progress)
+        params = repaired.params
+    module.load_state_dict(dict(params), strict=False)
+    return Enlarged(
+        params,
+        module,
+        enlargement.num_parameters,
+        {group: int(each.sum()) for group, each in chosen.items()},
+        fixed,
+        repaired,
+    )
+
+
+def _check_groups(groups: Sequence[str], fixed: Mapping[str, str], *, whole: bool) -> None:
+    if groups and not (whole and fixed):
+        return
+    name, reason = next(iter(fixed.items()), ("", "the model has no groups of units"))
+    problem = "not all units can be kept separate" if groups else "no units can be kept separate"
+    where = f" (group {name!r}: {reason})" if name else f" ({reason})"
+    raise ArgumentError(f"{problem}{where}; {SMALLER if groups else 'use size=1'}")
