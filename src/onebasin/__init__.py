@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from onebasin.errors import OneBasinError, OneBasinWarning
     from onebasin.evaluation import Curve, Evaluation
     from onebasin.matching import ManyMatching, Matching
-    from onebasin.merging import average
+    from onebasin.merging import average, resize
     from onebasin.symmetry import Group, Permutation, Symmetry, Verification, infer_symmetry, verify
 
 __version__ = "0.2.0"
@@ -65,6 +65,7 @@ __all__ = [
     "inspect",
     "merge",
     "open_checkpoint",
+    "resize",
     "verify",
     "write_checkpoint",
 ]
@@ -78,7 +79,7 @@ _MODULES = {
     "errors": "OneBasinError OneBasinWarning",
     "matching": "ManyMatching Matching",
     "evaluation": "Curve Evaluation",
-    "merging": "average",
+    "merging": "average resize",
     "symmetry": "Group Permutation Symmetry Verification infer_symmetry verify",
 }
 

@@ -8,7 +8,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from onebasin.api._data import DataSource, laid_out
 from onebasin.api._networks import ALIGNED, OF_PAIRS, UNALIGNED, ensemble_name
@@ -141,6 +141,7 @@ class EvaluationOptions:
         given: Sequence[str],
         ensemble: bool,
         reporter: Reporter,
+        models: Mapping[str, nn.Module] | None = None,
     ) -> Report | None:
         """Return the evaluation of networks on the test split, or on the training split.
 
@@ -150,12 +151,13 @@ class EvaluationOptions:
             architecture: architecture of all networks.
             networks: parameters and buffers by name, in the order of the table.
             data: the examples; None for no report.
+            models: modules of networks with other sizes, by name.
         """
         if data is None or not self.runs_model(data):
             return None
         data = with_max_test_examples(data, self.max_test_examples)
         split: SplitName = "train" if data.test is None else "test"
-        comparison = _Comparison(architecture, networks, given, split, reporter)
+        comparison = _Comparison(architecture, networks, given, split, reporter, models or {})
         try:
             labeled = laid_out(architecture, data)
             return comparison.by_labels(labeled, ensemble)
@@ -180,6 +182,7 @@ class _Comparison:
         given: names of the networks that the user gave.
         split: "train" or "test".
         reporter: shows progress.
+        models: modules of networks with other sizes.
     """
 
     architecture: Architecture
@@ -187,6 +190,7 @@ class _Comparison:
     given: Sequence[str]
     split: SplitName
     reporter: Reporter
+    models: Mapping[str, nn.Module]
 
     def by_labels(self, data: Data, ensemble: bool) -> EvaluationReport:
         """Return loss and error of all networks, and of the ensemble of the given ones."""
@@ -194,7 +198,12 @@ class _Comparison:
         members = self.given if ensemble else ()
         with self.reporter.counting(f"evaluating on {data.name}", evaluator.batches) as show:
             evaluations = evaluate_networks(
-                module, self.networks, evaluator, ensemble=members, progress=show
+                module,
+                self.networks,
+                evaluator,
+                ensemble=members,
+                models=self.models,
+                progress=show,
             )
         named = dict(evaluations.networks)
         if evaluations.ensemble is not None:
@@ -209,7 +218,12 @@ class _Comparison:
         module, batches = self.architecture.module, data.batches(self.split)
         with self.reporter.counting(f"evaluating on {data.name}", batches) as show:
             distances = compare_outputs(
-                module, self.networks, batches, reference=self.given, progress=show
+                module,
+                self.networks,
+                batches,
+                reference=self.given,
+                models=self.models,
+                progress=show,
             )
         return DistanceReport(data.name, self.split, distances, self.given, data.test is None)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from onebasin import __version__
 from onebasin._files import check_no_link
@@ -195,6 +196,7 @@ def finished(
     output: Any,
     *,
     like: int,
+    module: nn.Module | None = None,
 ) -> ComputedNetwork:
     """Return a network that is written to a file or read into memory.
 
@@ -205,6 +207,7 @@ def finished(
         metadata: metadata of safetensors files.
         output: the output, or None to keep the network in memory.
         like: index of the network whose names and dtypes are used.
+        module: module of the network if it has other sizes than the input networks.
     """
     if output is None:
         state_dict = {name: tensors[name] for name in tensors}
@@ -212,11 +215,12 @@ def finished(
         state_dict = None
         write_network(job, output, tensors, metadata, like=networks.checkpoints[like])
     architecture = networks.architecture
+    fitting = architecture if module is None else replace(architecture, module=module)
 
     def load() -> Mapping[str, Tensor]:
         if state_dict is not None:
             return state_dict
-        return open_checkpoint_for(architecture, Path(str(output)))
+        return open_checkpoint_for(fitting, Path(str(output)))
 
     def write(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
         with job.sources[like].open(architecture) as reference:

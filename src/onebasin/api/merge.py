@@ -19,6 +19,7 @@ from onebasin.api._networks import MERGED, UNALIGNED, Networks, check_distinct, 
 from onebasin.api._outputs import check_outputs, finished, metadata_of, save_permutations
 from onebasin.api._repairs import Repair
 from onebasin.api._reporter import Reporter
+from onebasin.api._sizes import Size
 from onebasin.api.reports import Report
 from onebasin.api.results import ComputedNetwork, NetworkResult
 from onebasin.errors import ArgumentError, public
@@ -26,7 +27,9 @@ from onebasin.evaluation._paths import normalize_weights
 from onebasin.evaluation._repair_result import RepairResult
 from onebasin.graph._normalization import keeps_spectral_vectors, layers_with_statistics
 from onebasin.matching import ManyMatching, Matching
+from onebasin.merging._resizing import resize
 from onebasin.merging.averages import LazyAverage
+from onebasin.merging.enlarging import Enlarged
 from onebasin.symmetry import Permutation, Symmetry, Verification
 
 
@@ -40,6 +43,7 @@ class Average:
         matched: the matching, or None if the networks were not aligned.
         repair: the repair, or None.
         repaired: the result of the repair, or None.
+        enlarged: the network that is larger than its sources, or None.
     """
 
     params: Mapping[str, Tensor]
@@ -47,6 +51,12 @@ class Average:
     matched: Matched | None
     repair: Repair | None
     repaired: RepairResult | None
+    enlarged: Enlarged | None = None
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The module with the sizes of the average; None if they are those of the networks."""
+        return None if self.enlarged is None else self.enlarged.module
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,10 +107,32 @@ class Merged(NetworkResult):
         """The name of the repair: "reset", "repair", "rescale" or "refit"; None without one."""
         return None if self._average.repair is None else self._average.repair.method
 
+    @property
+    def num_separate(self) -> Mapping[str, int]:
+        """For each group the number of units that are kept separate; empty at size 1."""
+        enlarged = self._average.enlarged
+        return {} if enlarged is None else enlarged.num_separate
+
+    @public
+    def load_into(self, module: nn.Module) -> nn.Module:
+        """Copy the network into a module of the same architecture, and return the module.
+
+        With `size=` above 1 the module is not changed. The returned module is a copy with the sizes
+        of the network; see `onebasin.resize`.
+
+        Raises:
+            OneBasinError: the tensors do not fit the module.
+        """
+        if self._average.enlarged is None:
+            return super().load_into(module)
+        return resize(module, self.state_dict)
+
     def summary(self) -> str:
         """Return the text that `onebasin merge` prints."""
         average = self._average
         parts = [average.matched.to_text() if average.matched else "averaged without aligning"]
+        if average.enlarged is not None:
+            parts.append(average.enlarged.to_text())
         if average.repair and average.repaired:
             parts.append(average.repair.to_text(average.repaired))
         return "\n".join([*parts, *([self.evaluation.to_text()] if self.evaluation else [])])
@@ -114,6 +146,7 @@ class Merged(NetworkResult):
             "weights": list(average.weights),
             **matched_to_json(average.matched),
             "repair": repair.to_json(repaired) if repair and repaired else None,
+            "size": None if average.enlarged is None else average.enlarged.to_json(),
             "evaluation": None if self.evaluation is None else self.evaluation.to_json(),
         }
 
@@ -131,6 +164,7 @@ def merge(
     symmetry: Any = None,
     verify: bool = True,
     repair: str = "auto",
+    size: float = 1,
     evaluate: bool = True,
     max_test_examples: int | None = None,
     example_inputs: Any = None,
@@ -167,6 +201,10 @@ def merge(
             of all units), "rescale" or "refit" (recompute all weights by least squares). "auto"
             selects reset, repair or refit: the one whose outputs are closest to the mean output
             of the networks on held-out data. Without data it is "none".
+        size: size of the merged network as a multiple of that of one network, from 1 to the number
+            of networks. Above 1, units that match badly are kept from every network, and all
+            layers are refit. The number of networks keeps all units; the output is then the mean
+            output. `onebasin.resize` builds the module.
         evaluate: whether to evaluate the networks on the data.
         max_test_examples: number of test examples to evaluate on; all by default.
         example_inputs: the inputs of one call of the module; see `align`.
@@ -207,27 +245,31 @@ def merge(
         aligns=align,
     )
     _check(job, data, align, repair, save_permutation)
+    chosen_size = Size.of(size, len(job.sources), data=data, align=align, repair=repair)
     shares = normalize_weights(weights, len(job.sources))
     check_outputs(job, output, save_permutation, like=0)
     evaluation = EvaluationOptions(evaluate, max_test_examples)
     job = job.load(data)
     evaluation.check(job.data)
-    chosen = Repair.of(repair, job.data)
+    chosen = Repair.of("refit" if chosen_size and job.data else repair, job.data)
     matcher = _matcher(job, chosen)
     is_run = chosen is not None or bool(matcher and matcher.runs_model)
     with job.open(is_run=is_run or evaluation.runs_model(job.data)) as opened:
         check_distinct(opened, "merge")
-        average = _average(job, opened, shares, matcher, chosen)
+        average = _average(job, opened, shares, matcher, chosen, chosen_size)
         metadata = metadata_of(
             opened,
             "merge",
             weights=list(average.weights),
             method=average.matched and average.matched.method,
             repair=average.repair and average.repair.method,
+            size=chosen_size and chosen_size.value,
             seed=seed,
             keys=job.keys or None,
         )
-        network = finished(job, opened, average.params, metadata, output, like=0)
+        network = finished(
+            job, opened, average.params, metadata, output, like=0, module=average.module
+        )
         report = _report(job, opened, average, evaluation)
     saved = (
         save_permutations(average.matched.from_others, save_permutation) if average.matched else ()
@@ -271,6 +313,7 @@ def _average(
     weights: Sequence[float],
     matcher: Matcher | None,
     repair: Repair | None,
+    size: Size | None,
 ) -> Average:
     """Align the networks if there is a matcher, average them, and repair the average."""
     architecture, reporter = networks.architecture, job.reporter
@@ -283,6 +326,11 @@ def _average(
     matched = matcher and match_networks(networks, job.symmetry, matcher, reporter)
     params_list = networks.params_list
     aligned = matched.apply(params_list) if matched else params_list
+    if size is not None and matched is not None:
+        data = None if repair is None else repair.data
+        symmetry = matched.verified.symmetry
+        enlarged = size.run(architecture, aligned, weights, symmetry, data, reporter)
+        return Average(enlarged.params, weights, matched, repair, enlarged.repaired, enlarged)
     mean = LazyAverage(aligned, weights)
     for note in mean.notes:
         reporter.note(note)
@@ -320,6 +368,7 @@ def _report(
         given=given,
         ensemble=True,
         reporter=job.reporter,
+        models={} if average.module is None else {MERGED: average.module},
     )
     if report is not None:
         report.note_weaknesses(given, job.reporter)

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
@@ -56,8 +57,8 @@ def write_checkpoint(
         tensors: names with tensors. An iterable of pairs may come in any order, but needs
             `specs` or `like`.
         specs: shape and dtype of every tensor by name. Default: those of `like` or
-            `tensors`.
-        like: the checkpoint whose names, shapes and dtypes the output has. `tensors` have the
+            `tensors`, with shapes of `tensors` if both are mappings of known shapes.
+        like: the checkpoint whose names and dtypes the output has. `tensors` have the
             names of this mapping, and are written under the names of its files.
         metadata: text for the header of safetensors files, in addition to `{"format": "pt"}`.
         inputs: checkpoints or paths that must not be replaced; `like` is one of them.
@@ -107,9 +108,14 @@ def _specs(
 ) -> Mapping[str, TensorInfo]:
     if specs is not None:
         return specs
-    source = like if like is not None else _as_mapping(tensors)
+    mapping = _as_mapping(tensors)
+    source = like if like is not None else mapping
     assert source is not None, "pairs need specs= or like= to be written"
-    return {name: describe(source, name) for name in source}
+    found = {name: describe(source, name) for name in source}
+    if mapping is None or like is None:
+        return found
+    shapes = {name: describe(mapping, name).shape for name in found if name in mapping}
+    return {name: replace(info, shape=shapes.get(name, info.shape)) for name, info in found.items()}
 
 
 def _as_mapping(tensors: Tensors) -> Mapping[str, Tensor] | None:

@@ -45,6 +45,14 @@ def merge(
             "checkpoints on held-out data; otherwise it is none.",
         ),
     ] = "auto",
+    size: Annotated[
+        float,
+        typer.Option(
+            help="Size of the result as a multiple of that of one checkpoint, from 1 to the number "
+            "of checkpoints. Above 1, units that match badly are kept from every checkpoint, and "
+            "all weights are refit on --data. Load the result with onebasin.resize.",
+        ),
+    ] = 1.0,
     save_permutation: PermutationFile = None,
     evaluation: EvaluationOptions,
     options: RunOptions,
@@ -78,6 +86,7 @@ def merge(
             data=source,
             align=align,
             repair=repair,
+            size=size,
             output=out,
             save_permutation=save_permutation,
             **matching.keywords,

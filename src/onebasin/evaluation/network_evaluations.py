@@ -91,6 +91,7 @@ def evaluate_networks(
     ensemble: Sequence[str] = (),
     loss: Loss = "cross_entropy",
     batch_size: int = 1000,
+    models: Mapping[str, nn.Module] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> NetworkEvaluations:
     r"""Evaluate several networks of one architecture, and their ensemble, in one pass over data.
@@ -106,6 +107,7 @@ def evaluate_networks(
         ensemble: names of the members of the ensemble; no ensemble by default.
         loss: "cross_entropy", "mse" or a function of outputs and labels; see `evaluator`.
         batch_size: examples per batch, if `data` is a pair of tensors.
+        models: modules of networks with other sizes than `model`, by name.
         progress: called with the number of batches done.
 
     Returns:
@@ -130,7 +132,10 @@ def evaluate_networks(
             'evaluate: an ensemble needs the loss "cross_entropy" or "mse" (got a function); pass '
             "one of these or ensemble=()"
         )
-    bound = {name: FunctionalModel(model, params) for name, params in networks.items()}
+    models = models or {}
+    bound = {
+        name: FunctionalModel(models.get(name, model), params) for name, params in networks.items()
+    }
     parts: dict[str, list[Part]] = {name: [] for name in bound}
     of_ensemble: list[Part] = []
     counts, num_classes, per_token = ClassCounts(), 0, False

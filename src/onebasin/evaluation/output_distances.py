@@ -42,6 +42,7 @@ def compare_outputs(
     data: Iterable[Any],
     *,
     reference: Sequence[str] | Mapping[str, float],
+    models: Mapping[str, nn.Module] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, OutputDistance]:
     """Compare the outputs of networks with the mean output of some of them.
@@ -52,6 +53,7 @@ def compare_outputs(
         data: batches; labels are ignored.
         reference: names of the networks whose mean output is the reference, or a weight for each
             name; the sum of the weights is 1.
+        models: modules of networks with other sizes than `model`, by name.
         progress: called with the number of batches done.
 
     Returns:
@@ -75,7 +77,10 @@ def compare_outputs(
     shares = reference
     if not isinstance(shares, Mapping):
         shares = dict.fromkeys(reference, 1 / len(reference))
-    bound = {name: FunctionalModel(model, params) for name, params in networks.items()}
+    models = models or {}
+    bound = {
+        name: FunctionalModel(models.get(name, model), params) for name, params in networks.items()
+    }
     sums = {name: DistanceSums() for name in bound}
     spread = Spread()
     with torch.no_grad():

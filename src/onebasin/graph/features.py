@@ -48,6 +48,7 @@ class Features:
 
     Attributes:
         graph: graph for the first batch.
+        graphs: graphs by the shapes of batches.
         first: inputs of the first batch; a single example is doubled.
 
     Raises:
@@ -60,7 +61,7 @@ class Features:
     ) -> None:
         """Create the graph for the first batch."""
         self.model, self.data = model, as_reiterable(data)
-        self._graphs = {} if graphs is None else graphs
+        self.graphs = {} if graphs is None else graphs
         first = next((batch for batch in data if not is_empty(batch)), None)
         if first is None:
             raise ArgumentError("the data has no batches; pass at least one")
@@ -128,9 +129,9 @@ class Features:
             OneBasinError: the model cannot be run on the batch, or has another graph for it.
         """
         shapes = signature_of(inputs)
-        if shapes not in self._graphs:
-            self._graphs[shapes] = self._make(inputs, number)
-        return self._graphs[shapes]
+        if shapes not in self.graphs:
+            self.graphs[shapes] = self._make(inputs, number)
+        return self.graphs[shapes]
 
     def _inputs(self, batch: Any) -> tuple[Any, float]:
         """Return the inputs of a batch, a single example doubled, and the example weight."""
@@ -146,7 +147,7 @@ class Features:
                 f"the model does not run on batch {number} of the data, with inputs "
                 f"of shapes {signature_of(inputs)}: {error}"
             ) from error
-        if any(graph.nodes != other.nodes for other in self._graphs.values()):
+        if any(graph.nodes != other.nodes for other in self.graphs.values()):
             raise ArgumentError(
                 f"batch {number}, with inputs of shapes {signature_of(inputs)}, takes "
                 "another way through the model than the first one; pass batches of one shape"

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
+from onebasin._text import counted
 from onebasin.errors import ArgumentError
 from onebasin.evaluation._refit.refit import LayerRefit, in_pieces
 from onebasin.evaluation._repair_result import RepairResult
@@ -21,6 +23,9 @@ from onebasin.merging._resizing import resized_to
 from onebasin.symmetry._enlargement import Enlargement
 from onebasin.symmetry.symmetry import Symmetry
 
+MAX_EXAMPLES = 1000
+"""Number of examples on which units are compared."""
+
 SMALLER = "choose a smaller size, such as 1.2"
 
 
@@ -31,7 +36,7 @@ class Enlarged:
     Args:
         params: its parameters and buffers.
         module: the architecture with its sizes.
-        num_parameters: number of its parameters.
+        num_parameters: number of its parameters, and that of each source.
         num_separate: for each group the number of units that are kept separate.
         fixed: reasons for groups whose units are all merged.
         repaired: result of the refit; None if nothing is merged.
@@ -39,10 +44,29 @@ class Enlarged:
 
     params: Mapping[str, Tensor]
     module: nn.Module
-    num_parameters: int
+    num_parameters: tuple[int, int]
     num_separate: Mapping[str, int]
     fixed: Mapping[str, str]
     repaired: RepairResult | None
+
+    def to_text(self) -> str:
+        """Return a summary as one line."""
+        own, of_source = self.num_parameters
+        separate = sum(self.num_separate.values())
+        return (
+            f"size: {counted(separate, 'unit')} kept from every network; {own:,} parameters, "
+            f"{own / of_source:.2f} times those of one network"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a summary as plain JSON values."""
+        own, of_source = self.num_parameters
+        return {
+            "parameters": own,
+            "parameters_of_source": of_source,
+            "separate_units": dict(self.num_separate),
+            "fixed_groups": dict(self.fixed),
+        }
 
 
 def merge_enlarged(
@@ -88,7 +112,7 @@ def merge_enlarged(
     if is_whole:
         chosen = {g: torch.ones(symmetry.groups[g].size, dtype=torch.bool) for g in groups}
     else:
-        errors = unit_errors(features, symmetry, params_list, weights, groups)
+        errors = unit_errors(_first_examples(features), symmetry, params_list, weights, groups)
         fixed |= {g: "no value in the model shows its units" for g in groups if g not in errors}
         gains = unit_gains(symmetry, params_list, contracted, errors)
         chosen = choose_units(symmetry, gains, weights, size)
@@ -108,11 +132,23 @@ def merge_enlarged(
     return Enlarged(
         params,
         module,
-        enlargement.num_parameters,
+        (enlargement.num_parameters, Enlargement(symmetry, {}, weights).num_parameters),
         {group: int(each.sum()) for group, each in chosen.items()},
         fixed,
         repaired,
     )
+
+
+def _first_examples(features: Features) -> Features:
+    """Return features of the first batches, enough to compare units."""
+    batches, number = [], 0
+    for _, inputs, batch in features.batches():
+        tensors = [each for each in pytree.tree_leaves(inputs) if isinstance(each, Tensor)]
+        number += max((len(each) for each in tensors if each.dim()), default=1)
+        batches.append(batch)
+        if number >= MAX_EXAMPLES:
+            break
+    return Features(features.model, batches, graphs=features.graphs)
 
 
 def _check_groups(groups: Sequence[str], fixed: Mapping[str, str], *, whole: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from onebasin.graph._sites import find_sites, map_groups
@@ -39,11 +39,13 @@ class UnitSums:
         """Initialize without values."""
         self.values, self.squares = (torch.zeros(self.shape, dtype=torch.float64) for _ in "vs")
 
-    def add(self, rows: Sequence[Float64[Tensor, "size n"]]) -> None:
-        """Add values of the units, a matrix for each of the separate features."""
-        self.count += rows[0].shape[1]
-        self.values += torch.stack([each.sum(1) for each in rows]).cpu()
-        self.squares += torch.stack([each.square().sum(1) for each in rows]).cpu()
+    def add(self, values: Sequence[Float[Tensor, size * n]]) -> None:
+        """Add values of the units, a tensor for each of the separate features."""
+        dims = tuple(range(1, values[0].dim()))
+        self.count += values[0][0].numel()
+        norms = torch.stack([torch.linalg.vector_norm(each, dim=dims) for each in values])
+        self.values += torch.stack([each.sum(dims) for each in values]).double().cpu()
+        self.squares += norms.double().square().cpu()
 
     @property
     def variances(self) -> Float64[Tensor, "k size"]:
@@ -81,12 +83,11 @@ def unit_errors(
             for group in groups:
                 if node in sites.get(group, ()):
                     for block in layouts.blocks[node]:
-                        rows = [_rows(value, block, group) for value in values]
-                        rows = [each for each in rows if each is not None]
-                        if rows:
-                            mean = sum(w * each for w, each in zip(weights, rows, strict=True))
-                            errors[group].add([each - mean for each in rows])
-                            values_of[group].add(rows)
+                        units = [_units_first(value, block, group) for value in values]
+                        if block.groups_at(group):
+                            mean = sum(w * each for w, each in zip(weights, units, strict=True))
+                            errors[group].add([each - mean for each in units])
+                            values_of[group].add(units)
 
         return hook
 
@@ -98,13 +99,13 @@ def unit_errors(
     }
 
 
-def _rows(value: Tensor, block: Block, group: str) -> Tensor | None:
-    """Return the values of each unit of a group in a block of a value; None without units."""
+def _units_first(value: Tensor, block: Block, group: str) -> Tensor:
+    """Return a block of a value with the units of a group as the first of at least two dims."""
+    view = block.view(value.contiguous())
     places = block.groups_at(group)
-    if len(places) != 1:
-        return None
-    units = block.view(value.contiguous()).movedim(places[0], 0).double()
-    return units.reshape(len(units), -1)
+    view = view.movedim(places[0], 0) if places else view
+    view = view if view.is_floating_point() else view.float()
+    return view.unsqueeze(-1)
 
 
 def unit_gains(
@@ -149,10 +150,9 @@ def _read_energy(
         for params in params_list if any(block.groups_at(group) for block in blocks) else ():
             squares = params[name].detach().double().square().movedim(dim, 0).flatten(1).sum(1)
             for block in blocks:
-                rows = _rows(squares.cpu(), block, group)
-                if rows is not None:
-                    energy += rows.sum(1) / len(params_list)
-    return energy
+                if block.groups_at(group):
+                    energy += _units_first(squares.cpu(), block, group).flatten(1).sum(1)
+    return energy / len(params_list)
 
 
 def choose_units(
