@@ -28,7 +28,7 @@ class Size:
         keeps_all: whether it is the number of networks, so that all units are kept.
     """
 
-    value: float
+    value: int | float
     keeps_all: bool
 
     @classmethod

@@ -164,7 +164,7 @@ def merge(
     symmetry: Any = None,
     verify: bool = True,
     repair: str = "auto",
-    size: float = 1,
+    size: int | float = 1,
     evaluate: bool = True,
     max_test_examples: int | None = None,
     example_inputs: Any = None,

@@ -41,7 +41,7 @@ def resize(model: nn.Module, params: Mapping[str, Tensor]) -> nn.Module:
     params = state_of(params)
     check_mapping(params, "params")
     resized = resized_to(model, {name: tuple(params[name].shape) for name in params})
-    resized.load_state_dict(TiedView(params, tied_names(model.state_dict(keep_vars=True))))
+    resized.load_state_dict(TiedView(params, tied_names(model)))
     return resized
 
 

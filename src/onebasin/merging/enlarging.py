@@ -75,8 +75,8 @@ def merge_enlarged(
     symmetry: Symmetry,
     data: Iterable[Any],
     *,
-    size: float,
-    weights: Sequence[float],
+    size: int | float,
+    weights: Sequence[int | float],
     progress: Callable[[int], object] | None = None,
 ) -> Enlarged:
     r"""Merge networks into a larger one, which keeps badly matched units of every source.

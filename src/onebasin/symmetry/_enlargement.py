@@ -33,11 +33,11 @@ class Enlargement:
 
     symmetry: Symmetry
     units: Mapping[str, Int64[Tensor, "num_sources size"]]
-    weights: Sequence[float]
+    weights: Sequence[int | float]
 
     @classmethod
     def split(
-        cls, symmetry: Symmetry, chosen: Mapping[str, Tensor], weights: Sequence[float]
+        cls, symmetry: Symmetry, chosen: Mapping[str, Tensor], weights: Sequence[int | float]
     ) -> Enlargement:
         """Return the enlargement in which some units are separate and all others are merged.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from onebasin.graph.graph import Graph
 
 
+@runtime_checkable
 class Targets(Protocol):
     """The values that a merged network should have, from those of its sources."""
 

@@ -39,7 +39,7 @@ class UnitSums:
         """Initialize without values."""
         self.values, self.squares = (torch.zeros(self.shape, dtype=torch.float64) for _ in "vs")
 
-    def add(self, values: Sequence[Float[Tensor, size * n]]) -> None:
+    def add(self, values: Sequence[Float[Tensor, "size ..."]]) -> None:
         """Add values of the units, a tensor for each of the separate features."""
         dims = tuple(range(1, values[0].dim()))
         self.count += values[0][0].numel()
@@ -57,7 +57,7 @@ def unit_errors(
     features: Features,
     symmetry: Symmetry,
     params_list: Sequence[Mapping[str, Tensor]],
-    weights: Sequence[float],
+    weights: Sequence[int | float],
     groups: Collection[str],
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Return the error of merged units and their variance, for each group with features.
@@ -158,8 +158,8 @@ def _read_energy(
 def choose_units(
     symmetry: Symmetry,
     gains: Mapping[str, Float64[Tensor, " size"]],
-    weights: Sequence[float],
-    size: float,
+    weights: Sequence[int | float],
+    size: int | float,
 ) -> dict[str, Bool[Tensor, " size"]]:
     """Return the units that are kept separate: those of largest gain per parameter.
 
