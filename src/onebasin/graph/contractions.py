@@ -69,8 +69,11 @@ def _einsum(given: Mapping[str, Any]) -> Iterator[tuple[torch.fx.Node, tuple[int
         yield value, tuple(dim for dim, letter in enumerate(term) if letter not in result)
 
 
-def _positions(graph: Graph, node: torch.fx.Node) -> tuple[str, tuple[int, ...], Tensor] | None:
-    """Return the parameter that a value is a view of, and the position of each entry in it."""
+def _positions(graph: Graph, node: torch.fx.Node) -> tuple[str, tuple[int, ...], Any] | None:
+    """Return the parameter that a value is a view of, and the position of each entry in it.
+
+    The positions are a tensor, or a list of tensors for an operator that returns several.
+    """
     tensors = graph.traced.exported.tensors
     if node.op == "placeholder":
         if node.name not in tensors:
@@ -89,11 +92,12 @@ def _positions(graph: Graph, node: torch.fx.Node) -> tuple[str, tuple[int, ...],
         value = target(*args, **kwargs)
     except (RuntimeError, TypeError):  # arithmetic that has no integer version
         return None
-    is_view = all(
-        isinstance(each, Tensor) and each.dtype == torch.int64
-        for each in (value if isinstance(value, list | tuple) else [value])
-    )
-    return (name, shape, value) if is_view else None
+    parts = value if isinstance(value, list | tuple) else [value]
+    return (name, shape, value) if all(map(_is_index, parts)) else None
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype == torch.int64
 
 
 def _varying(positions: Tensor, shape: tuple[int, ...]) -> set[int]:

@@ -72,7 +72,7 @@ class EnlargedCheck:
         except Exception as error:  # a forward pass can raise anything
             line = next(iter(str(error).strip().splitlines()), repr(error))
             return f"the model does not run with more units: {line}"
-        means = [0.0] * len(outputs)
+        means: list[Any] = [0.0] * len(outputs)
         for weight, source in zip(enlargement.weights, sources, strict=True):
             own = self._run(self._model, source)
             means = [mean + weight * each for mean, each in zip(means, own, strict=True)]
