@@ -7,7 +7,8 @@ from onebasin.api.barriers import BarrierMatrix, barriers
 from onebasin.api.evaluate import Evaluations, evaluate
 from onebasin.api.features import FeatureComparison, compare_features
 from onebasin.api.inspect import Inspection, inspect
-from onebasin.api.merge import Merged, merge
+from onebasin.api.merge import merge
+from onebasin.api.merged import Merged
 from onebasin.api.plane import PlaneResult, plane
 
 __all__ = [

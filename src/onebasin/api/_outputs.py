@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from onebasin import __version__
 from onebasin._files import check_no_link
 from onebasin.api._job import Job
 from onebasin.api._networks import Networks
+from onebasin.api._sizes import SizedNetwork
 from onebasin.api.results import ComputedNetwork
 from onebasin.checkpoints import (
     Checkpoint,
@@ -114,6 +115,7 @@ def write_network(
     metadata: Mapping[str, str],
     *,
     like: Checkpoint,
+    configuration: Mapping[str, int] | None = None,
 ) -> None:
     """Write a network under the names and with the dtypes of one of the given networks.
 
@@ -123,11 +125,14 @@ def write_network(
         tensors: the network; a lazy mapping is written tensor by tensor.
         metadata: metadata of safetensors files.
         like: the network whose names and dtypes are used, open.
+        configuration: entries of config.json to replace in an output folder.
     """
     inputs = [source.path for source in job.sources if source.path is not None]
     with job.reporter.progress(f"writing {path}"):
         stored = with_unsaved(tensors, like)
-        write_checkpoint(path, stored, like=like, inputs=inputs, metadata=metadata)
+        write_checkpoint(
+            path, stored, like=like, inputs=inputs, metadata=metadata, configuration=configuration
+        )
 
 
 def check_files_in(folder: Path, names: Iterable[str], inputs: Sequence[Path] = ()) -> None:
@@ -196,7 +201,7 @@ def finished(
     output: Any,
     *,
     like: int,
-    module: nn.Module | None = None,
+    sized: SizedNetwork | None = None,
 ) -> ComputedNetwork:
     """Return a network that is written to a file or read into memory.
 
@@ -207,15 +212,22 @@ def finished(
         metadata: metadata of safetensors files.
         output: the output, or None to keep the network in memory.
         like: index of the network whose names and dtypes are used.
-        module: module of the network if it has other sizes than the input networks.
+        sized: the network if it is larger than the input networks, or None.
     """
+    architecture = networks.architecture
+    fitting, configuration = architecture, dict[str, int]()
+    if sized is not None:
+        fitting = replace(architecture, module=sized.enlarged.module)
+        configuration = dict(sized.arguments or {})
+
     if output is None:
         state_dict = {name: tensors[name] for name in tensors}
     else:
         state_dict = None
-        write_network(job, output, tensors, metadata, like=networks.checkpoints[like])
-    architecture = networks.architecture
-    fitting = architecture if module is None else replace(architecture, module=module)
+        like_network = networks.checkpoints[like]
+        write_network(
+            job, output, tensors, metadata, like=like_network, configuration=configuration
+        )
 
     def load() -> Mapping[str, Tensor]:
         if state_dict is not None:
@@ -224,6 +236,6 @@ def finished(
 
     def write(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
         with job.sources[like].open(architecture) as reference:
-            write_network(job, path, tensors, metadata, like=reference)
+            write_network(job, path, tensors, metadata, like=reference, configuration=configuration)
 
     return ComputedNetwork(load, None if output is None else Path(output), write)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
 from torch import Tensor
 
 from onebasin._text import counted
+from onebasin.api._architectures import AnyArchitecture, NamedArchitecture
 from onebasin.api._data import laid_out
-from onebasin.api._reporter import Reporter
+from onebasin.api._job import Job
+from onebasin.api._widths import changed_arguments, width_arguments
 from onebasin.checkpoints import Architecture
 from onebasin.data.data import Data
 from onebasin.errors import ArgumentError
@@ -64,27 +66,37 @@ class Size:
 
     def run(
         self,
+        job: Job,
         architecture: Architecture,
         sources: Sequence[Mapping[str, Tensor]],
         weights: Sequence[float],
         symmetry: Symmetry,
         data: Data | None,
-        reporter: Reporter,
-    ) -> Enlarged:
+    ) -> SizedNetwork:
         """Return the enlarged network.
 
         Args:
-            architecture: architecture of all networks.
+            job: the networks, as the user gave them.
+            architecture: the built architecture.
             sources: the aligned networks.
             weights: weights of the networks.
             symmetry: symmetry of the architecture.
             data: data whose training split is used; None if all units are kept.
-            reporter: shows progress and notes.
+
+        Raises:
+            OneBasinError: the model cannot be enlarged, or a configuration file cannot express it.
         """
+        widths = width_arguments(job.architecture, symmetry, job.reporter)
+        is_folder = job.architecture.spec.startswith("hf:")
+        if is_folder and not widths:
+            raise ArgumentError(
+                f"size={self.value!r} needs an entry of config.json that is the number of units of "
+                "a group, and there is none; use size=1"
+            )
         batches: Any = [architecture.example_kwargs or architecture.example_args]
         if data is not None:
             batches = laid_out(architecture, data, has_classes=False).batches()
-        with reporter.counting(f"merging at size {self.value:g}", batches) as progress:
+        with job.reporter.counting(f"merging at size {self.value:g}", batches) as progress:
             enlarged = merge_enlarged(
                 architecture.module,
                 [dict(source) for source in sources],
@@ -92,12 +104,60 @@ class Size:
                 batches,
                 size=self.value,
                 weights=weights,
+                equal=[each.groups for each in widths] or None,
                 progress=progress,
+            )
+        changed = changed_arguments(widths, enlarged.num_separate, len(sources))
+        if is_folder and changed is None:
+            raise ArgumentError(
+                f"size={self.value!r} keeps units that config.json cannot express; choose a "
+                "smaller size, such as 1.2"
             )
         if enlarged.fixed:
             name, reason = next(iter(enlarged.fixed.items()))
-            reporter.note(
+            job.reporter.note(
                 f"the units of {counted(len(enlarged.fixed), 'group')} are all merged "
                 f"({name!r}: {reason})"
             )
-        return enlarged
+        return SizedNetwork(enlarged, changed, job.architecture)
+
+
+@dataclass(frozen=True)
+class SizedNetwork:
+    """An enlarged network, and what builds it.
+
+    Args:
+        enlarged: the network.
+        arguments: changed arguments of the architecture; None if no arguments build it.
+        architecture: architecture of the sources, as the user gave it.
+    """
+
+    enlarged: Enlarged
+    arguments: Mapping[str, int] | None
+    architecture: AnyArchitecture
+
+    @property
+    def params(self) -> Mapping[str, Tensor]:
+        """Parameters and buffers."""
+        return self.enlarged.params
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The record of the enlarged architecture, for output files; empty if none builds it."""
+        if self.arguments is None or not isinstance(self.architecture, NamedArchitecture):
+            return {}
+        arguments = {**self.architecture.arguments, **self.arguments}
+        return replace(self.architecture, arguments=arguments).metadata
+
+    def to_text(self) -> str:
+        """Return a summary as one line."""
+        text = self.enlarged.to_text()
+        if self.arguments is None:
+            return f"{text}; build it with onebasin.resize"
+        changed = " ".join(f"{name}={value}" for name, value in self.arguments.items())
+        return f"{text}; build it with {changed}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a summary as plain JSON values."""
+        arguments = None if self.arguments is None else dict(self.arguments)
+        return {**self.enlarged.to_json(), "arch_args": arguments}

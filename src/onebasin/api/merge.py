@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from onebasin._text import counted
-from onebasin.api._alignment import Matched, match_networks, matched_to_json
+from onebasin.api._alignment import match_networks
 from onebasin.api._data import note_normalization
 from onebasin.api._evaluation import EvaluationOptions
 from onebasin.api._job import Job, MatchingOptions, NetworkOptions
@@ -20,135 +20,12 @@ from onebasin.api._outputs import check_outputs, finished, metadata_of, save_per
 from onebasin.api._repairs import Repair
 from onebasin.api._reporter import Reporter
 from onebasin.api._sizes import Size
+from onebasin.api.merged import Average, Merged
 from onebasin.api.reports import Report
-from onebasin.api.results import ComputedNetwork, NetworkResult
 from onebasin.errors import ArgumentError, public
 from onebasin.evaluation._paths import normalize_weights
-from onebasin.evaluation._repair_result import RepairResult
 from onebasin.graph._normalization import keeps_spectral_vectors, layers_with_statistics
-from onebasin.matching import ManyMatching, Matching
-from onebasin.merging._resizing import resize
 from onebasin.merging.averages import LazyAverage
-from onebasin.merging.enlarging import Enlarged
-from onebasin.symmetry import Permutation, Symmetry, Verification
-
-
-@dataclass(frozen=True)
-class Average:
-    """An average of networks, and its computation.
-
-    Args:
-        params: its parameters and buffers.
-        weights: weights of the networks.
-        matched: the matching, or None if the networks were not aligned.
-        repair: the repair, or None.
-        repaired: the result of the repair, or None.
-        enlarged: the network that is larger than its sources, or None.
-    """
-
-    params: Mapping[str, Tensor]
-    weights: Sequence[float]
-    matched: Matched | None
-    repair: Repair | None
-    repaired: RepairResult | None
-    enlarged: Enlarged | None = None
-
-    @property
-    def module(self) -> nn.Module | None:
-        """The module with the sizes of the average; None if they are those of the networks."""
-        return None if self.enlarged is None else self.enlarged.module
-
-
-@dataclass(frozen=True, repr=False)
-class Merged(NetworkResult):
-    """A merged network; returned by `merge`.
-
-    Args:
-        network: the merged network.
-        evaluation: loss and error of all networks, of the unaligned average, the result and the
-            ensemble; None without data.
-    """
-
-    network: ComputedNetwork
-    _average: Average
-    evaluation: Report | None = None
-
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """The weights of the networks, with a sum of 1."""
-        return tuple(self._average.weights)
-
-    @property
-    def permutations(self) -> tuple[Permutation, ...]:
-        """The permutation of each network but the first; empty without alignment."""
-        matched = self._average.matched
-        return () if matched is None else matched.from_others
-
-    @property
-    def symmetry(self) -> Symmetry | None:
-        """The symmetry of the architecture, without groups that failed verification."""
-        matched = self._average.matched
-        return None if matched is None else matched.verified.symmetry
-
-    @property
-    def verification(self) -> Verification | None:
-        """The verification of the symmetry, or None if it was skipped."""
-        matched = self._average.matched
-        return None if matched is None else matched.verified.verification
-
-    @property
-    def matching(self) -> Matching | ManyMatching | None:
-        """The search: its objective over steps and whether it converged."""
-        matched = self._average.matched
-        return None if matched is None else matched.matching
-
-    @property
-    def repair(self) -> str | None:
-        """The name of the repair: "reset", "repair", "rescale" or "refit"; None without one."""
-        return None if self._average.repair is None else self._average.repair.method
-
-    @property
-    def num_separate(self) -> Mapping[str, int]:
-        """For each group the number of units that are kept separate; empty at size 1."""
-        enlarged = self._average.enlarged
-        return {} if enlarged is None else enlarged.num_separate
-
-    @public
-    def load_into(self, module: nn.Module) -> nn.Module:
-        """Copy the network into a module of the same architecture, and return the module.
-
-        With `size=` above 1 the module is not changed. The returned module is a copy with the sizes
-        of the network; see `onebasin.resize`.
-
-        Raises:
-            OneBasinError: the tensors do not fit the module.
-        """
-        if self._average.enlarged is None:
-            return super().load_into(module)
-        return resize(module, self.state_dict)
-
-    def summary(self) -> str:
-        """Return the text that `onebasin merge` prints."""
-        average = self._average
-        parts = [average.matched.to_text() if average.matched else "averaged without aligning"]
-        if average.enlarged is not None:
-            parts.append(average.enlarged.to_text())
-        if average.repair and average.repaired:
-            parts.append(average.repair.to_text(average.repaired))
-        return "\n".join([*parts, *([self.evaluation.to_text()] if self.evaluation else [])])
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as plain JSON values."""
-        average = self._average
-        repair, repaired = average.repair, average.repaired
-        return {
-            **self.files_to_json(),
-            "weights": list(average.weights),
-            **matched_to_json(average.matched),
-            "repair": repair.to_json(repaired) if repair and repaired else None,
-            "size": None if average.enlarged is None else average.enlarged.to_json(),
-            "evaluation": None if self.evaluation is None else self.evaluation.to_json(),
-        }
 
 
 @public
@@ -257,8 +134,9 @@ def merge(
     with job.open(is_run=is_run or evaluation.runs_model(job.data)) as opened:
         check_distinct(opened, "merge")
         average = _average(job, opened, shares, matcher, chosen, chosen_size)
+        sized = average.sized
         metadata = metadata_of(
-            opened,
+            opened if sized is None else replace(opened, metadata=sized.metadata),
             "merge",
             weights=list(average.weights),
             method=average.matched and average.matched.method,
@@ -267,9 +145,7 @@ def merge(
             seed=seed,
             keys=job.keys or None,
         )
-        network = finished(
-            job, opened, average.params, metadata, output, like=0, module=average.module
-        )
+        network = finished(job, opened, average.params, metadata, output, like=0, sized=sized)
         report = _report(job, opened, average, evaluation)
     saved = (
         save_permutations(average.matched.from_others, save_permutation) if average.matched else ()
@@ -329,8 +205,8 @@ def _average(
     if size is not None and matched is not None:
         data = None if repair is None else repair.data
         symmetry = matched.verified.symmetry
-        enlarged = size.run(architecture, aligned, weights, symmetry, data, reporter)
-        return Average(enlarged.params, weights, matched, repair, enlarged.repaired, enlarged)
+        sized = size.run(job, architecture, aligned, weights, symmetry, data)
+        return Average(sized.params, weights, matched, repair, sized.enlarged.repaired, sized)
     mean = LazyAverage(aligned, weights)
     for note in mean.notes:
         reporter.note(note)
@@ -368,7 +244,7 @@ def _report(
         given=given,
         ensemble=True,
         reporter=job.reporter,
-        models={} if average.module is None else {MERGED: average.module},
+        models={} if average.sized is None else {MERGED: average.sized.enlarged.module},
     )
     if report is not None:
         report.note_weaknesses(given, job.reporter)

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import torch
 from torch import Tensor
@@ -42,6 +42,7 @@ def write_checkpoint(
     metadata: Mapping[str, str] | None = None,
     inputs: Iterable[Input] = (),
     max_shard_size: int = MAX_SHARD_SIZE,
+    configuration: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint to a temporary path, and rename it when it is complete.
 
@@ -64,6 +65,7 @@ def write_checkpoint(
         inputs: checkpoints or paths that must not be replaced; `like` is one of them.
         max_shard_size: largest number of bytes in one file of a folder; a larger tensor gets
             a separate file.
+        configuration: entries of the copied config.json to replace.
 
     Raises:
         OneBasinError: `path` cannot be written, is an input, an existing file that is not a
@@ -95,10 +97,18 @@ def write_checkpoint(
                     _write_folder(temporary, pairs, specs, header, max_shard_size)
                     for file in companions:
                         shutil.copyfile(file, temporary / file.name)
+                    if configuration:
+                        _replace_entries(temporary / "config.json", configuration)
     except OSError as error:
         raise OneBasinError(
             f"{path}: cannot be written ({error.strerror}); free space or choose another output"
         ) from error
+
+
+def _replace_entries(file: Path, entries: Mapping[str, Any]) -> None:
+    if file.exists():
+        content = {**json.loads(file.read_text(encoding="utf-8")), **entries}
+        file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _specs(

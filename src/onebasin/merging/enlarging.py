@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,9 @@ from onebasin.symmetry.symmetry import Symmetry
 
 MAX_EXAMPLES = 1000
 """Number of examples on which units are compared."""
+
+NUM_CHECKED = 4
+"""Number of examples on which enlarged networks are checked."""
 
 SMALLER = "choose a smaller size, such as 1.2"
 
@@ -77,6 +80,7 @@ def merge_enlarged(
     *,
     size: int | float,
     weights: Sequence[int | float],
+    equal: Sequence[Collection[str]] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Enlarged:
     r"""Merge networks into a larger one, which keeps badly matched units of every source.
@@ -96,6 +100,8 @@ def merge_enlarged(
             maximum keeps all units, has the mean output, and needs no refit. Weights between
             separate units of different networks do not count; they are zero before the refit.
         weights: weights of the networks; their sum is 1.
+        equal: sets of groups that must have equal numbers of separate units; all other groups
+            are merged. Default: every group has a number of its own.
         progress: called with the number of batches done.
 
     Raises:
@@ -105,7 +111,7 @@ def merge_enlarged(
     data = in_pieces(data)
     features = Features(model, data)
     contracted = contracted_dims(features.graph)
-    check = EnlargedCheck(model, contracted, features.first)
+    check = EnlargedCheck(model, contracted, _few(features.first))
     groups, fixed = check.groups(symmetry, params_list[0])
     is_whole = size >= len(params_list)
     _check_groups(groups, fixed, whole=is_whole)
@@ -115,7 +121,7 @@ def merge_enlarged(
         errors = unit_errors(_first_examples(features), symmetry, params_list, weights, groups)
         fixed |= {g: "no value in the model shows its units" for g in groups if g not in errors}
         gains = unit_gains(symmetry, params_list, contracted, errors)
-        chosen = choose_units(symmetry, gains, weights, size)
+        chosen = choose_units(symmetry, gains, weights, size, equal=equal)
     enlargement = Enlargement.split(symmetry, chosen, weights)
     reason = check.difference(enlargement, params_list) if is_whole else None
     if reason is not None:
@@ -137,6 +143,16 @@ def merge_enlarged(
         fixed,
         repaired,
     )
+
+
+def _few(inputs: Any) -> Any:
+    """Return inputs with few examples if all tensors have one row for each example."""
+    leaves, structure = pytree.tree_flatten(inputs)
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    if len({len(each) if each.dim() else 0 for each in tensors}) != 1 or not tensors[0].dim():
+        return inputs
+    few = [leaf[:NUM_CHECKED] if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    return pytree.tree_unflatten(few, structure)
 
 
 def _first_examples(features: Features) -> Features:

@@ -32,7 +32,7 @@ class Enlargement:
     """
 
     symmetry: Symmetry
-    units: Mapping[str, Int64[Tensor, "num_sources size"]]
+    units: Mapping[str, Int64[Tensor, "num_sources _"]]
     weights: Sequence[int | float]
 
     @classmethod

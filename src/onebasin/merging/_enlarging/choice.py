@@ -113,7 +113,7 @@ def unit_gains(
     params_list: Sequence[Mapping[str, Tensor]],
     contracted: Mapping[str, Collection[int]],
     errors: Mapping[str, tuple[Tensor, Tensor]],
-) -> dict[str, Float64[Tensor, " size"]]:
+) -> dict[str, Float64[Tensor, " _"]]:
     """Return the error that separate units avoid in the layers that read them.
 
     For each layer it is a fraction of the variance of the output, if units are uncorrelated.
@@ -157,10 +157,12 @@ def _read_energy(
 
 def choose_units(
     symmetry: Symmetry,
-    gains: Mapping[str, Float64[Tensor, " size"]],
+    gains: Mapping[str, Float64[Tensor, " _"]],
     weights: Sequence[int | float],
     size: int | float,
-) -> dict[str, Bool[Tensor, " size"]]:
+    *,
+    equal: Sequence[Collection[str]] | None = None,
+) -> dict[str, Bool[Tensor, " _"]]:
     """Return the units that are kept separate: those of largest gain per parameter.
 
     Args:
@@ -169,22 +171,35 @@ def choose_units(
         weights: weights of the sources.
         size: maximum number of weights between units of one source, as a multiple of the
             number of parameters of one source.
+        equal: sets of groups of one size that must have equal numbers of separate units; all
+            other groups are merged. Default: every group has a number of its own.
     """
-    groups = list(gains)
-    if not groups:
+    sets = [[group] for group in gains] if equal is None else [list(each) for each in equal]
+    sets = [each for each in sets if each and all(group in gains for group in each)]
+    if not sets:
         return {}
-    costs = {group: _entries_of(symmetry, group) for group in groups}
-    ratios = torch.cat([gains[group] / costs[group] for group in groups])
-    order = ratios.argsort(descending=True, stable=True)
-    sizes = [len(gains[group]) for group in groups]
+    # The units of each rank in the groups of a set are kept separate together.
+    ranks = {
+        group: gains[group].argsort(descending=True, stable=True) for each in sets for group in each
+    }
+    ratios = []
+    for each in sets:
+        gain = torch.stack([gains[group][ranks[group]] for group in each]).sum(0)
+        ratios.append(gain / sum(_entries_of(symmetry, group) for group in each))
+    order = torch.cat(ratios).argsort(descending=True, stable=True)
+    sizes = [len(each) for each in ratios]
     base = Enlargement(symmetry, {}, weights).num_kept
 
     def chosen(count: int) -> dict[str, Tensor]:
-        mask = torch.zeros(len(ratios), dtype=torch.bool)
-        mask[order[:count]] = True
-        return dict(zip(groups, mask.split(sizes), strict=True))
+        taken = torch.zeros(len(order), dtype=torch.bool)
+        taken[order[:count]] = True
+        return {
+            group: torch.zeros_like(mask).index_fill(0, ranks[group][mask], value=True)
+            for each, mask in zip(sets, taken.split(sizes), strict=True)
+            for group in each
+        }
 
-    low, high = 0, len(ratios)
+    low, high = 0, len(order)
     while low < high:
         middle = (low + high + 1) // 2
         grown = Enlargement.split(symmetry, chosen(middle), weights).num_kept
