@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
 from onebasin.evaluation._paths import normalize_weights
-from onebasin.evaluation._refit.layer_fit import HELD_OUT
+from onebasin.evaluation._refit.held_out import HELD_OUT, Share
 from onebasin.evaluation._refit.refit import in_pieces
 from onebasin.evaluation._repair import Method, repair, repairer_for
 from onebasin.evaluation._repair_result import RepairResult
@@ -90,7 +90,7 @@ def _choose(
     methods: list[Method] = ["repair", "refit"]
     if layers_with_statistics(model):
         methods.insert(0, "reset")
-    fitted, held_out = _Share(data, is_held_out=False), _Share(data, is_held_out=True)
+    fitted, held_out = Share(data, is_held_out=False), Share(data, is_held_out=True)
     if next(iter(held_out), None) is None:
         return RepairChoice(methods[0], {})
     networks: dict[str, Mapping[str, Tensor]] = {}
@@ -130,22 +130,3 @@ def _repaired(
         return repair(model, params, sources, data, method="reset")
     repairer = repairer_for(model, data, method, graphs=graphs)
     return repairer.run(params, sources, fractions, progress=progress)
-
-
-@dataclass(frozen=True)
-class _Share:
-    """The batches that are held out, or the others.
-
-    Args:
-        data: all batches.
-        is_held_out: whether these are the held-out ones.
-    """
-
-    data: Iterable[Any]
-    is_held_out: bool
-
-    def __iter__(self) -> Iterator[Any]:
-        """Yield the batches."""
-        for number, batch in enumerate(self.data, start=1):
-            if (number % HELD_OUT == 0) == self.is_held_out:
-                yield batch

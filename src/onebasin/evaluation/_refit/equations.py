@@ -120,6 +120,21 @@ class NormalEquations:
             return anchor
         return anchor + torch.cholesky_solve(self.cross - self.gram @ anchor, factor)
 
+    def without_bias(self) -> tuple[Float64[Tensor, "g d d"], Float64[Tensor, "g d c"]]:
+        """Return both sums after the bias is eliminated."""
+        if not self.has_bias:
+            return self.gram, self.cross
+        inner, last = self.gram[:, :-1], self.gram[:, -1:]
+        mean = inner[:, :, -1:] / last[:, :, -1:]
+        return inner[:, :, :-1] - mean @ last[:, :, :-1], self.cross[:, :-1] - mean @ self.cross[
+            :, -1:
+        ]
+
+    def best_bias(self, matrix: Float64[Tensor, "g d c"]) -> Float64[Tensor, "g 1 c"]:
+        """Return the bias with the smallest error for given other unknowns."""
+        last = self.gram[:, -1:]
+        return (self.cross[:, -1:] - last[:, :, :-1] @ matrix) / last[:, :, -1:]
+
     def error(self, solution: Float64[Tensor, "g d c"]) -> float:
         r"""Return \(|XV-E|^2 - |E|^2\)."""
         return float((solution * (self.gram @ solution - 2 * self.cross)).sum())

@@ -12,8 +12,11 @@ from torch import Tensor
 
 from onebasin.errors import ArgumentError
 from onebasin.evaluation._refit.equations import NormalEquations, Solution, choose
-from onebasin.evaluation._refit.layers import RefitLayer, operator_of
+from onebasin.evaluation._refit.held_out import HELD_OUT
+from onebasin.evaluation._refit.joint import TiedUse
+from onebasin.evaluation._refit.layers import RefitLayer
 from onebasin.evaluation._refit.norms import TENSORS, FoldedNorm
+from onebasin.evaluation._refit.operator_table import regression_of
 from onebasin.evaluation._refit.operators import Operator, Scale
 from onebasin.evaluation._refit.targets import Targets
 from onebasin.graph._network_run import Bound, NetworkRun
@@ -26,9 +29,6 @@ ROWS_PER_UNKNOWN = 500
 
 MIN_ROWS = 50_000
 """Number of rows that are used in any case."""
-
-HELD_OUT = 5
-"""One of this many batches is held out to choose the ridge."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ class LayerFit:
         merged.run_before(layer.node)
         given = merged.arguments(layer.node)
         own = merged.fork().run_through(layer.target)
-        operator = operator_of(graph.nodes[layer.node].operator, given)
+        operator = regression_of(graph.nodes[layer.node].operator, given)
         rows = operator.outputs(target - own)
         index = self._sample(rows.shape[1])
         weight = context.weight
@@ -102,6 +102,10 @@ class LayerFit:
             return None
         generator = torch.Generator().manual_seed(self._num_batches)
         return torch.randperm(num_rows, generator=generator)[:most].sort().values
+
+    def use(self) -> TiedUse:
+        """Return the regression as one of several uses of a weight."""
+        return TiedUse(self.layer, self._operator, self.fitted, self.held_out)
 
     def finish(self) -> Solution:
         """Solve the regression, change the parameters of the merged network, return the change."""

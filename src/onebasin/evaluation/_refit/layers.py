@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 import torch
 
 from onebasin.evaluation._refit.norms import TENSORS
-from onebasin.evaluation._refit.operators import Convolution, Dense, Embedding, Operator, Scale
-from onebasin.graph._nodes import named_arguments, origins, shared
-from onebasin.graph._nodes import operator_of as node_operator
+from onebasin.evaluation._refit.operator_table import (
+    DENSE,
+    NORMS,
+    UNSUPPORTED,
+    num_inputs_of,
+    tensor_arguments,
+)
+from onebasin.graph._nodes import named_arguments, operator_of, origins, shared
 from onebasin.graph.binding import first_names
 from onebasin.graph.graph import FeatureNode, Graph
 from onebasin.symmetry._inference.export import is_getitem
 
-DENSE = {
-    "linear": ("input", "weight", "bias", False),
-    "addmm": ("mat1", "mat2", "self", True),
-    "matmul": ("self", "other", None, True),
-    "mm": ("self", "mat2", None, True),
-}
-"""Arguments of the rows, the weight and the bias, and whether the weight is `(in, out)`."""
-
-CONVOLUTIONS = {
-    "conv1d": 1, "conv2d": 2, "conv3d": 3,
-    "conv_transpose1d": 1, "conv_transpose2d": 2, "conv_transpose3d": 3,
-}  # fmt: skip
-"""Number of dimensions of each kind of convolution."""
-
 MAX_UNKNOWNS = 5000
 """Maximum number of inputs of a layer that are refit together; others are refit in blocks."""
-
-UNSUPPORTED = {
-    "bmm", "baddbmm", "einsum", "bilinear", "mv", "dot", "lstm", "gru", "rnn_tanh", "rnn_relu",
-}  # fmt: skip
-"""Operators that multiply by parameters and are not refit."""
 
 VIEWS = {
     "t", "transpose", "permute", "view", "squeeze", "unsqueeze", "select", "slice", "narrow",
@@ -46,8 +31,25 @@ VIEWS = {
 }  # fmt: skip
 """Operators whose values always share the memory of their input."""
 
-NORMS = {"layer_norm", "rms_norm", "group_norm", "instance_norm", "batch_norm"}
-"""Norms with a scale for each unit."""
+TRANSPOSES = {"t", "transpose", "permute"}
+"""Views that exchange the dimensions of a matrix."""
+
+USED_TWICE = "its parameters are used more than once"
+
+
+@dataclass(frozen=True)
+class Tie:
+    """The tensors of a layer whose weight other layers use too.
+
+    Args:
+        weight: name of the weight.
+        bias: name of the bias, or None.
+        is_reversed: whether the layer uses the transpose of the weight.
+    """
+
+    weight: str
+    bias: str | None
+    is_reversed: bool
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class RefitLayer:
         bias: argument of the node with the bias; None if it has none.
         norm: name of the BatchNorm node that is refit with the layer, or None.
         num_inputs: number of inputs of each output.
+        tie: its tensors, if it is refit together with other uses of its weight.
     """
 
     node: str
@@ -71,6 +74,7 @@ class RefitLayer:
     bias: str | None
     norm: str | None = None
     num_inputs: int = 1
+    tie: Tie | None = None
 
     def blocks(self, most: int) -> list[slice]:
         """Return the ranges of the inputs that are refit together.
@@ -101,6 +105,9 @@ def find_layers(graph: Graph) -> tuple[list[RefitLayer], dict[str, str]]:
             folded.add(found.target)
         elif found is not None:
             skipped[node.label] = found
+    refused = finder.unsupported_ties(layers)
+    skipped |= {layer.label: USED_TWICE for layer in layers if layer.node in refused}
+    layers = [layer for layer in layers if layer.node not in refused]
     nodes = {layer.node for layer in layers}
     layers = _with_unique_labels([finder.with_sum(layer, nodes) for layer in layers])
     return layers, skipped
@@ -135,7 +142,7 @@ class _Finder:
         given = self._arguments(node.name)
         if node.operator in UNSUPPORTED and node.parameters:
             return f"the operator {node.operator} is not refit"
-        names = _tensor_arguments(node.operator)
+        names = tensor_arguments(node.operator)
         if names is None:
             return None
         source, weight, bias = names
@@ -150,13 +157,14 @@ class _Finder:
         if given.get("alpha", 1) != 1 or given.get("beta", 1) != 1:
             return "its summands have factors"
         bias = bias if bias and isinstance(given.get(bias), torch.fx.Node) else None
+        tie = self._tie(given[weight], given[bias] if bias else None)
         for name in (weight, bias):
-            reason = None if name is None else self._reason(given[name])
+            reason = None if name is None or tie else self._reason(given[name])
             if reason is not None:
                 return reason
-        num_inputs = _num_inputs(node.operator, given[weight].meta["val"].shape, given)
+        num_inputs = num_inputs_of(node.operator, given[weight].meta["val"].shape, given)
         # Statistics of a layer that is refit in blocks are not known.
-        norm = self._norm_of(node) if num_inputs <= MAX_UNKNOWNS else None
+        norm = self._norm_of(node) if num_inputs <= MAX_UNKNOWNS and tie is None else None
         return RefitLayer(
             node=node.name,
             label=node.label,
@@ -165,6 +173,61 @@ class _Finder:
             bias=bias,
             norm=norm,
             num_inputs=num_inputs,
+            tie=tie,
+        )
+
+    def _tie(self, weight: torch.fx.Node, bias: torch.fx.Node | None) -> Tie | None:
+        """Return the whole parameters of a layer whose weight is used more than once."""
+        found = self._whole(weight)
+        if found is None or len(self.uses[found[0]]) < 2:
+            return None
+        if bias is None:
+            return Tie(found[0], None, found[1])
+        shift = self._whole(bias)
+        return None if shift is None or shift[1] else Tie(found[0], shift[0], found[1])
+
+    def _whole(self, source: torch.fx.Node) -> tuple[str, bool] | None:
+        """Return the parameter that a value is, and whether it is transposed."""
+        is_reversed = False
+        while source.op != "placeholder":
+            if operator_of(source) not in TRANSPOSES or source.meta["val"].dim() != 2:
+                return None
+            (inner,) = source.all_input_nodes
+            is_reversed ^= _strides(source) != _strides(inner)
+            source = inner
+        name = self.graph.traced.exported.tensors.get(source.name)
+        return None if name is None else (self.first.get(name, name), is_reversed)
+
+    def unsupported_ties(self, layers: Sequence[RefitLayer]) -> set[str]:
+        """Return the nodes of layers whose shared weights cannot be refit jointly."""
+        groups: dict[str, list[RefitLayer]] = defaultdict(list)
+        for layer in layers:
+            if layer.tie is not None:
+                groups[layer.tie.weight].append(layer)
+        return {
+            layer.node
+            for weight, group in groups.items()
+            for layer in group
+            if not self._is_joint(weight, group)
+        }
+
+    def _is_joint(self, weight: str, group: Sequence[RefitLayer]) -> bool:
+        """Return whether layers are all uses of their weight, with systems that can be added."""
+        kinds: dict[str, set[object]] = defaultdict(set)
+        biases: Counter[str] = Counter()
+        for layer in group:
+            operator, given = self.graph.nodes[layer.node].operator, self._arguments(layer.node)
+            assert layer.tie is not None
+            is_matrix = operator in DENSE or operator == "embedding"
+            kinds[""].add("matrix" if is_matrix else (operator, given.get("groups")))
+            if layer.tie.bias is not None:
+                biases[layer.tie.bias] += 1
+                kinds[layer.tie.bias].add((operator, layer.tie.is_reversed))
+        return (
+            len(group) == len(self.uses[weight])
+            and all(number == len(self.uses[bias]) for bias, number in biases.items())
+            and all(len(kind) == 1 for kind in kinds.values())
+            and all(layer.num_inputs <= MAX_UNKNOWNS for layer in group)
         )
 
     def _batch_norm(self, node: FeatureNode, given: Mapping[str, Any]) -> RefitLayer | str | None:
@@ -188,7 +251,7 @@ class _Finder:
         norm = self.graph.nodes[readers[0]]
         between = self._between(node.name, norm.name)
         is_layer = any(
-            _tensor_arguments(self.graph.nodes[name].operator) is not None
+            tensor_arguments(self.graph.nodes[name].operator) is not None
             for name in between - {norm.name}
             if name in self.graph.nodes
         )
@@ -257,13 +320,13 @@ class _Finder:
         parts = {use.all_input_nodes[0] for use in uses if is_getitem(use)}
         is_split = len(parts) == 1 and len(set(uses)) == len(uses) and all(map(is_getitem, uses))
         if len(uses) > 1 and not is_split:
-            return "its parameters are used more than once"
+            return USED_TWICE
         return None
 
     def _is_part(self, source: torch.fx.Node) -> bool:
         """Return whether a tensor is a parameter or a part of one, in the same memory."""
         while source.op != "placeholder":
-            if not (is_getitem(source) or node_operator(source) in VIEWS):
+            if not (is_getitem(source) or operator_of(source) in VIEWS):
                 return False
             (source,) = source.all_input_nodes
         return source.name in self.graph.traced.exported.tensors
@@ -285,6 +348,11 @@ class _Finder:
         return {self.first.get(name, name) for name in names if name is not None}
 
 
+def _strides(node: torch.fx.Node) -> tuple[object, object]:
+    value = node.meta["val"]
+    return value.shape, value.stride()
+
+
 def _memory(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
     """Yield a node and the nodes whose memory its value may share."""
     yield node
@@ -293,46 +361,3 @@ def _memory(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
     )
     for source in sources:
         yield from _memory(source)
-
-
-def _num_inputs(operator: str, shape: torch.Size, given: Mapping[str, Any]) -> int:
-    """Return the number of inputs of each output of a layer."""
-    if operator in DENSE:
-        return shape[0] if DENSE[operator][3] else shape[1]
-    if operator not in CONVOLUTIONS:
-        return 1
-    channels = shape[0] // given["groups"] if "transpose" in operator else shape[1]
-    return channels * prod(shape[2:])
-
-
-def _tensor_arguments(operator: str) -> tuple[str, str, str | None] | None:
-    """Return the names of the arguments with the features, the weight and the bias."""
-    if operator in DENSE:
-        source, weight, bias, _ = DENSE[operator]
-        return source, weight, bias
-    if operator in CONVOLUTIONS or operator in NORMS:
-        return "input", "weight", "bias"
-    if operator == "embedding":
-        return "indices", "weight", None
-    return None
-
-
-def operator_of(name: str, given: Mapping[str, Any]) -> Operator:
-    """Return the regression of a layer.
-
-    Args:
-        name: operator of its node.
-        given: arguments of the node by name.
-    """
-    if name in DENSE:
-        source, _, _, is_transposed = DENSE[name]
-        return Dense(source, is_transposed)
-    if name in CONVOLUTIONS:
-        kernel = tuple(given["weight"].shape[2:])
-        return Convolution(kernel, int(given["groups"]), "transpose" in name)
-    if name == "embedding":
-        return Embedding()
-    if name in ("layer_norm", "rms_norm"):
-        dims = len(given["normalized_shape"])
-        return Scale("input", tuple(range(-dims, 0)))
-    return Scale("input", (1,))

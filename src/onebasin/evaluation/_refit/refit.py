@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 import torch
@@ -20,17 +20,32 @@ from torch.utils import _pytree as pytree
 
 from onebasin._dtypes import round_to
 from onebasin._text import counted
-from onebasin.errors import OneBasinWarning
-from onebasin.evaluation._refit.layer_fit import HELD_OUT, LayerFit
+from onebasin.errors import OneBasinError, OneBasinWarning
+from onebasin.evaluation._refit.held_out import HELD_OUT, Share
+from onebasin.evaluation._refit.joint import TiedUse, fit_jointly
+from onebasin.evaluation._refit.layer_fit import LayerFit
 from onebasin.evaluation._refit.layers import MAX_UNKNOWNS, RefitLayer, find_layers
 from onebasin.evaluation._refit.live_runs import LiveRuns
 from onebasin.evaluation._refit.targets import MeanTargets, Targets
 from onebasin.evaluation._repair_result import RepairResult, check_found
 from onebasin.graph._network_run import Bound
-from onebasin.graph.batches import Batches, as_reiterable, inputs_of, is_empty, shuffled
-from onebasin.graph.binding import first_names
+from onebasin.graph.batches import (
+    Batches,
+    as_reiterable,
+    inputs_of,
+    is_empty,
+    output_of,
+    run_model,
+    shuffled,
+)
+from onebasin.graph.binding import FunctionalModel, first_names
 from onebasin.graph.features import Features
 from onebasin.graph.graph import Graph
+
+MAX_ROUNDS = 2
+"""Maximum number of joint refits of shared weights, each with another traversal of the graph."""
+
+NOT_BETTER = "its weight is used more than once, and a joint refit was not better on held-out data"
 
 
 class LayerRefit:
@@ -91,28 +106,66 @@ class LayerRefit:
         """
         targets = self._targets or MeanTargets(fractions)
         graph = self.features.graph
-        bound = targets.source_graph(graph, self.features.first).bind(sources)
-        (merged,) = graph.bind([params])
-        merged = _copied(merged, self.features.model)
-        runs = LiveRuns(self.features, [*bound, merged], targets)
-        steps = [(layer, each) for layer in self.layers for each in layer.blocks(MAX_UNKNOWNS)]
-        ridges, needed = {}, _Needed()
-        try:
-            for step, (layer, block) in enumerate(steps):
-                fit = LayerFit(layer, merged, targets, block, runs.num_batches)
-                for number, (context, each) in enumerate(runs, start=1):
-                    fit.add(context, each)
-                    if progress is not None:
-                        done = step * (runs.num_batches or 0) + number
-                        progress(done // len(steps))
-                ridges[layer.label] = fit.finish().ridge
-                needed.add(layer, fit)
-        finally:
-            runs.close()
-        note = needed.note()
+        original = targets.source_graph(graph, self.features.first)
+        (start,) = graph.bind([params])
+        rounds = MAX_ROUNDS if any(layer.tie for layer in self.layers) else 0
+        job = _Job(original.bind(sources), targets, _Progress(progress, 1 + rounds))
+        found = self._traverse(job, start)
+        if found.uses:
+            outputs = _HeldOutOutputs(self.features, params, original.model, sources, fractions)
+            found = self._refit_jointly(found, job, start, outputs)
+        job.progress.finish()
+        note = found.needed.note()
         if note is not None:
             warnings.warn(note, OneBasinWarning, stacklevel=2)
-        return RepairResult(_stored(merged, params), self.sites, self.skipped, ridges)
+        skipped = {**self.skipped, **found.rejected}
+        sites = tuple(site for site in self.sites if site not in found.rejected)
+        return RepairResult(_stored(found.network, params), sites, skipped, found.ridges)
+
+    def _traverse(self, job: _Job, start: Bound) -> _Traversal:
+        """Refit all layers with weights of their own, and collect the equations of the others."""
+        found = _Traversal(_copied(start, self.features.model))
+        runs = LiveRuns(self.features, [*job.sources, found.network], job.targets)
+        steps = [(layer, each) for layer in self.layers for each in layer.blocks(MAX_UNKNOWNS)]
+        try:
+            for step, (layer, block) in enumerate(steps):
+                fit = LayerFit(layer, found.network, job.targets, block, runs.num_batches)
+                for number, (context, each) in enumerate(runs, start=1):
+                    fit.add(context, each)
+                    job.progress.report(step * (runs.num_batches or 0) + number, len(steps))
+                if layer.tie is None:
+                    found.ridges[layer.label] = fit.finish().ridge
+                else:
+                    found.uses.setdefault(layer.tie.weight, []).append(fit.use())
+                found.needed.add(layer, fit)
+            job.progress.end_traversal(runs.num_batches)
+        finally:
+            runs.close()
+        return found
+
+    def _refit_jointly(
+        self,
+        found: _Traversal,
+        job: _Job,
+        start: Bound,
+        outputs: _HeldOutOutputs,
+    ) -> _Traversal:
+        """Refit shared weights, then all other layers again, while held-out outputs improve."""
+        for number in range(MAX_ROUNDS):
+            start, ridges = _with_joint_changes(start, found.uses)
+            found.uses.clear()  # the equations of a head are large
+            if set(ridges.values()) == {inf}:
+                if not number:
+                    found.ridges |= ridges
+                return found
+            other = self._traverse(job, start)
+            if not outputs.are_closer(other.network, found.network):
+                if not number:
+                    found.rejected = dict.fromkeys(ridges, NOT_BETTER)
+                return found
+            other.ridges |= ridges
+            found = other
+        return found
 
 
 def in_pieces(data: Iterable[Any], number: int = HELD_OUT) -> Iterable[Any]:
@@ -161,6 +214,130 @@ def _stored(merged: Bound, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name: round_to(f"tensor {name!r}", value, params[name].dtype)
         for name, value in values.items()
     }
+
+
+def _with_joint_changes(
+    start: Bound, uses: Mapping[str, Sequence[TiedUse]]
+) -> tuple[Bound, dict[str, float]]:
+    """Return a network with its shared weights refit, and the ridge of each use by its label."""
+    values, ridges = dict(start.values), {}
+    for weight, each in uses.items():
+        joint = fit_jointly(each)
+        ridges |= {use.layer.label: joint.ridge for use in each}
+        own = values[weight]
+        values[weight] = own + each[0].parameter(joint.change, own.shape).to(own.dtype)
+        for name, change in joint.biases.items():
+            values[name] = values[name] + change.reshape(values[name].shape).to(own.dtype)
+    return Bound(values, start.precision), ridges
+
+
+@dataclass
+class _Traversal:
+    """The result of one traversal of the graph.
+
+    Args:
+        network: the refit network.
+        ridges: ridge of each layer.
+        uses: equations of the layers with shared weights, by the name of the weight.
+        needed: layers with too few examples.
+        rejected: layers that keep the average, with the reason.
+    """
+
+    network: Bound
+    ridges: dict[str, float] = field(default_factory=dict)
+    uses: dict[str, list[TiedUse]] = field(default_factory=dict)
+    needed: _Needed = field(default_factory=lambda: _Needed())
+    rejected: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The arguments of all traversals.
+
+    Args:
+        sources: tensors of the sources.
+        targets: values that the layers are fit to.
+        progress: reports progress.
+    """
+
+    sources: Sequence[Bound]
+    targets: Targets
+    progress: _Progress
+
+
+@dataclass(frozen=True)
+class _HeldOutOutputs:
+    """The mean outputs of the sources on the held-out data.
+
+    Args:
+        features: the model of the merged network, and the data.
+        params: parameters and buffers of the merged network, whose dtypes are used.
+        original: the model of the sources.
+        sources: parameters and buffers of the sources.
+        fractions: weights of the sources.
+    """
+
+    features: Features
+    params: Mapping[str, Tensor]
+    original: nn.Module
+    sources: Sequence[Mapping[str, Tensor]]
+    fractions: Sequence[float]
+
+    def are_closer(self, new: Bound, old: Bound) -> bool:
+        """Return whether outputs of a network are closer to them than those of another."""
+        try:
+            new_error, old_error = self._errors([new, old])
+        except OneBasinError:  # outputs that cannot be compared, such as a mapping of boxes
+            return False
+        return new_error < old_error
+
+    def _errors(self, networks: Sequence[Bound]) -> list[float]:
+        """Return the squared distance of the outputs of each network from the mean outputs."""
+        model = self.features.model
+        candidates = [FunctionalModel(model, _stored(each, self.params)) for each in networks]
+        sources = [FunctionalModel(self.original, each) for each in self.sources]
+        errors = [0.0] * len(networks)
+        for batch in Share(self.features.data, is_held_out=True):
+            if is_empty(batch):
+                continue
+            rows = [_outputs(each, batch) for each in sources]
+            mean = sum(share * each for share, each in zip(self.fractions, rows, strict=True))
+            for number, each in enumerate(candidates):
+                errors[number] += float((_outputs(each, batch) - mean).square().sum())
+        return errors
+
+
+def _outputs(network: FunctionalModel, batch: Any) -> Tensor:
+    return output_of(run_model(network, inputs_of(batch))).double()
+
+
+class _Progress:
+    """Reports the part of several traversals that is done, in batches.
+
+    Args:
+        report: called with the number of batches; None reports nothing.
+        num_traversals: maximum number of traversals.
+    """
+
+    def __init__(self, report: Callable[[int], object] | None, num_traversals: int) -> None:
+        """Initialize without progress."""
+        self._report, self._num_traversals = report, num_traversals
+        self._num_done, self._num_batches = 0, 0
+
+    def report(self, done: int, num_steps: int) -> None:
+        """Report batches of the present traversal, which has some steps for each batch."""
+        if self._report is not None:
+            before = self._num_done * self._num_batches
+            self._report((before + done // num_steps) // self._num_traversals)
+
+    def end_traversal(self, num_batches: int | None) -> None:
+        """Count a traversal."""
+        self._num_done, self._num_batches = self._num_done + 1, num_batches or 0
+
+    def finish(self) -> None:
+        """Report that all batches are done."""
+        if self._report is not None and self._num_done < self._num_traversals:
+            self._report(self._num_batches)
 
 
 class _Needed:
