@@ -10,7 +10,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -32,11 +31,15 @@ from onebasin.evaluation._repair import repair
 from onebasin.graph.batches import Batches
 from onebasin.graph.binding import FunctionalModel
 from onebasin.matching import match_combined
+from onebasin.merging.enlarging import merge_enlarged
 
 CASES: Mapping[str, PairCase] = {**PAIRS, "vit": VIT}
 """The kinds of networks that are trained here."""
 
-METHODS = ("unaligned", "aligned", "reset", "repair", *BASELINES, "refit", "ensemble")
+SIZES = {"size 1.2": 1.2}
+"""Networks between one and two parents."""
+
+METHODS = ("unaligned", "aligned", "reset", "repair", *BASELINES, "refit", *SIZES, "ensemble")
 NUM_ALIGNING = 2_000
 """Training images that the alignment uses."""
 
@@ -87,12 +90,14 @@ def measure(task: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]
     if task["method"] == "ensemble":
         row |= _of_ensemble(model, networks, test)
     else:
-        before, start = _peak(), time.perf_counter()
+        before, start = _reset_peak(), time.perf_counter()
         images = task["images"]
         seen = Batches(data.train_inputs[:images], None, batch_size=250) if images else None
-        params = merge(task["method"], model, networks, aligned, seen)
+        merged = merge(task["method"], model, networks, aligned, seen)
         row |= {"seconds": time.perf_counter() - start, "mebibytes": _peak() - before}
-        found = evaluate(FunctionalModel(model, params))
+        sizes = [sum(each.numel() for each in m.parameters()) for m in (merged, model)]
+        row["parameters"] = sizes[0] / sizes[1]
+        found = evaluate(merged)
         row |= {"loss": found.loss, "accuracy": 1 - found.error}
     for name, params in zip("AB", networks, strict=True):
         found = evaluate(FunctionalModel(model, params))
@@ -106,7 +111,7 @@ def merge(
     networks: Sequence[Mapping[str, Tensor]],
     aligned: Sequence[Mapping[str, Tensor]],
     data: Batches | None,
-) -> Mapping[str, Tensor]:
+) -> nn.Module:
     """Return the network merged by a method.
 
     Args:
@@ -117,13 +122,20 @@ def merge(
         data: unlabeled images.
     """
     if method == "unaligned":
-        return onebasin.average(networks)
+        return FunctionalModel(model, onebasin.average(networks))
     if method == "aligned":
-        return onebasin.average(aligned)
+        return FunctionalModel(model, onebasin.average(aligned))
     assert data is not None
+    if method in SIZES:
+        symmetry = onebasin.infer_symmetry(model, data.inputs[:2])
+        weights = [1 / len(aligned)] * len(aligned)
+        return merge_enlarged(
+            model, aligned, symmetry, data, size=SIZES[method], weights=weights
+        ).module.eval()
     if method in BASELINES:
-        return BASELINES[method](model, aligned, data)
-    return repair(model, onebasin.average(aligned), aligned, data, method=method).params  # type: ignore[arg-type]
+        return FunctionalModel(model, BASELINES[method](model, aligned, data))
+    repaired = repair(model, onebasin.average(aligned), aligned, data, method=method)  # type: ignore[arg-type]
+    return FunctionalModel(model, repaired.params)
 
 
 def _of_ensemble(
@@ -205,8 +217,16 @@ def _page(
     return page(ordered, environment), {"environment": environment, "rows": ordered}
 
 
+def _reset_peak() -> float:
+    """Reset the peak memory of this process, and return its memory in MiB (Linux only)."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _peak()
+
+
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the peak memory of this process in MiB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def _parser() -> argparse.ArgumentParser:

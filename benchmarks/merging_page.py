@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-HEADS = ("method", "images", "pairs", "test loss", "test accuracy", "seconds", "memory")
+HEADS = (
+    "method",
+    "images",
+    "pairs",
+    "test loss",
+    "test accuracy",
+    "parameters",
+    "seconds",
+    "memory",
+)
 
 
 def page(rows: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> str:
@@ -24,10 +33,10 @@ def page(rows: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> s
         "merge the same two aligned networks with the same unlabeled training images.",
         "",
         "Loss and accuracy are means over the pairs, with the standard deviation if there are",
-        "several. *Memory* is the growth of the peak memory. *unaligned* and *aligned* are",
-        "averages of the weights. *ensemble* averages the probabilities of A and B, so it needs",
-        "both networks. *PLeaS* and *RegMean* are the published formulas, followed by a reset of",
-        "BatchNorm statistics.",
+        "several. *memory* is the growth of the peak memory. *parameters* is a multiple of those of",
+        "one network. *unaligned* and *aligned* are averages of the weights. *ensemble* averages the",
+        "probabilities of A and B. *PLeaS* and *RegMean* are the published formulas, followed by a",
+        "reset of BatchNorm statistics. *size 1.2* keeps units that match badly from both networks.",
     ]
     for kind in dict.fromkeys(row["kind"] for row in rows):
         part = [row for row in rows if row["kind"] == kind]
@@ -58,6 +67,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             str(len(part)),
             _spread([row["loss"] for row in part], ".4f"),
             _spread([row["accuracy"] for row in part], ".2%"),
+            f"{mean(row['parameters'] for row in part):.2f}" if seconds else "2.00",
             f"{mean(seconds):.1f}" if seconds else "",
             f"{max(row['mebibytes'] for row in part):.0f} MiB" if seconds else "",
         ]
