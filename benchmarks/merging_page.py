@@ -33,10 +33,11 @@ def page(rows: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> s
         "merge the same two aligned networks with the same unlabeled training images.",
         "",
         "Loss and accuracy are means over the pairs, with the standard deviation if there are",
-        "several. *memory* is the growth of the peak memory. *parameters* is a multiple of those of",
-        "one network. *unaligned* and *aligned* are averages of the weights. *ensemble* averages the",
-        "probabilities of A and B. *PLeaS* and *RegMean* are the published formulas, followed by a",
-        "reset of BatchNorm statistics. *size 1.2* keeps units that match badly from both networks.",
+        "several. *memory* is the growth of the peak memory. *parameters* is a multiple of",
+        "those of one network. *unaligned* and *aligned* are averages of the weights. *ensemble*",
+        "averages the probabilities of A and B. *PLeaS* and *RegMean* are the published formulas,",
+        "followed by a reset of BatchNorm statistics. *size 1.2* keeps units that match badly from",
+        "both networks.",
     ]
     for kind in dict.fromkeys(row["kind"] for row in rows):
         part = [row for row in rows if row["kind"] == kind]
