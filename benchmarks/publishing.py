@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def machine(*packages: str) -> dict[str, str]:
     }
 
 
-def publish(name: str, text: str, document: Any, folder: Path | None) -> None:
+def publish(name: str, text: str, document: Mapping[str, Any], folder: Path | None) -> None:
     """Print a page, and write it with its figures.
 
     Args:
@@ -46,8 +47,21 @@ def publish(name: str, text: str, document: Any, folder: Path | None) -> None:
         write(name, text, document, folder)
 
 
-def write(name: str, text: str, document: Any, folder: Path) -> None:
+def write(name: str, text: str, document: Mapping[str, Any], folder: Path) -> None:
     """Write a page with its figures; arguments as for `publish`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.md").write_text(text)
-    (folder / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    (folder / f"{name}.json").write_text(to_json(document) + "\n")
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """Return figures as JSON, with one line for each entry of a list at the top level."""
+    items = ",\n".join(f" {json.dumps(name)}: {_item(value)}" for name, value in document.items())
+    return f"{{\n{items}\n}}"
+
+
+def _item(value: Any) -> str:
+    if isinstance(value, list) and value:
+        lines = ",\n".join(f"  {json.dumps(entry)}" for entry in value)
+        return f"[\n{lines}\n ]"
+    return json.dumps(value, indent=1).replace("\n", "\n ")

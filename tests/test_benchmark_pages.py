@@ -54,6 +54,18 @@ def test_page_is_rendered_from_its_figures(
     assert (folder / f"{name}.md").read_text("utf-8") == text
 
 
+def test_figures_have_one_line_for_each_row(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_json = import_benchmark("publishing", repository, monkeypatch).to_json
+    figures = {"environment": {"seed": 0}, "rows": [{"a": [1, 2]}, {"a": []}], "failed": []}
+    text = to_json(figures)
+    assert json.loads(text) == figures
+    assert '\n  {"a": [1, 2]},\n  {"a": []}\n' in text
+    committed = (repository / "docs" / "benchmarks" / "random_programs.json").read_text("utf-8")
+    assert committed == to_json(json.loads(committed)) + "\n"
+
+
 def test_matchers_of_the_benchmark_exist(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = import_benchmark("matchers", repository, monkeypatch)
     assert benchmark._parser().parse_args([]).matchers == list(benchmark.SETTINGS)
