@@ -31,6 +31,21 @@ CASES = {
         "merge: the weights are 0, 0, but they must be finite with a sum other than 0; pass "
         "others, such as weights=[0.7, 0.3]",
     ),
+    "a named architecture takes no tensors": (
+        lambda: onebasin.merge("mlp", [A, B], **EXAMPLE),
+        "merge: example_inputs= of a named architecture is a shape, such as '2x3x32x32'; pass a "
+        "module to use tensors",
+    ),
+    "a named architecture takes no keyword tensors": (
+        lambda: onebasin.inspect("mlp", example_inputs={"x": INPUTS}),
+        "inspect: example_inputs= of a named architecture is a shape, such as '2x3x32x32'; pass a "
+        "module to use tensors",
+    ),
+    "the model is the first argument": (
+        lambda: onebasin.merge([A, B], MODEL),
+        "merge: model is of type list; pass a torch.nn.Module, or the name of an architecture such "
+        "as 'torchvision:resnet50'",
+    ),
     "barrier does not align by default": (
         lambda: onebasin.barrier(MODEL, A, B, DATA, restarts=2),
         "barrier: restarts= has no effect with align=False; pass align=True, or remove it",

@@ -61,6 +61,8 @@ def test_a_number_of_checkpoints_decides_what_hf_means(files):
         ("mlp a", "1 checkpoint given after ARCH 'mlp'; give two or more, the reference"),
         ("a", "1 checkpoint given; give two or more, the reference first"),
         ("plain.safetensors r.safetensors", "ARCH is missing (plain.safetensors: no arch"),
+        ("plain.safetensors b.pt my.models:build", "such as onebasin merge my.models:build plain"),
+        ("plain.safetensors mlp b.pt", "such as onebasin merge mlp plain.safetensors b.pt"),
         ("x.pt y.pt", "x.pt: no such file or folder; check the path"),
         ("./ a b", "the folder has no config.json); give ARCH before the checkpoints"),
     ],

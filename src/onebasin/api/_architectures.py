@@ -276,25 +276,37 @@ def architecture_of(
         if arch_args:
             raise ArgumentError("arch_args= has no effect because model is a module; remove it")
         return GivenModule(model, example_inputs)
-    if not isinstance(model, str | os.PathLike):
-        raise ArgumentError(
-            f"model is {described(model)}; pass a torch.nn.Module, or the name of an "
-            "architecture such as 'torchvision:resnet50'"
-        )
+    check_is_architecture(model)
     spec = os.fspath(model)
     if os.path.isfile(os.path.join(spec, "config.json")):
         spec = f"hf:{spec}"
     arguments = parse_arguments(arch_args)
     if record is not None:
         merged_arguments(record, spec, arguments)
-    shapes = [example_inputs] if isinstance(example_inputs, str) else example_inputs
-    inputs = tuple(shapes or (record.inputs if record is not None else ()))
-    if not all(isinstance(each, str) for each in inputs):
-        raise ArgumentError(
-            "example_inputs= of a named architecture is a shape, such as '2x3x32x32'; "
-            "pass a module to use tensors"
-        )
+    inputs = _shapes(example_inputs) or (() if record is None else tuple(record.inputs))
     return NamedArchitecture(spec, arguments, inputs, seed, record=record)
+
+
+def check_is_architecture(model: Any) -> None:
+    """Raise an `OneBasinError` if the argument `model` is neither a module nor a name."""
+    if not isinstance(model, nn.Module | str | os.PathLike):
+        raise ArgumentError(
+            f"model is {described(model)}; pass a torch.nn.Module, or the name of an "
+            "architecture such as 'torchvision:resnet50'"
+        )
+
+
+def _shapes(example_inputs: Any) -> tuple[str, ...]:
+    """Return the shapes of example inputs of a named architecture."""
+    shapes = [example_inputs] if isinstance(example_inputs, str) else example_inputs
+    if shapes is None:
+        return ()
+    if isinstance(shapes, list | tuple) and all(isinstance(each, str) for each in shapes):
+        return tuple(shapes)
+    raise ArgumentError(
+        "example_inputs= of a named architecture is a shape, such as '2x3x32x32'; "
+        "pass a module to use tensors"
+    )
 
 
 def _example_of_data(name: str, module: nn.Module, data: Data, remedy: str) -> Arguments:

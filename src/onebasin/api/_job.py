@@ -10,7 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from onebasin.api._architectures import AnyArchitecture, NamedArchitecture, architecture_of
+from onebasin.api._architectures import (
+    AnyArchitecture,
+    NamedArchitecture,
+    architecture_of,
+    check_is_architecture,
+)
 from onebasin.api._data import (
     DataSource,
     as_data,
@@ -133,6 +138,7 @@ class Job:
             OneBasinError: an argument is invalid, or has no effect without alignment.
         """
         seed = check_whole("seed", options.seed, least=0, most=MAX_SEED)
+        check_is_architecture(model)
         sources = sources_of(networks, options.key)
         record = shared_record([each.path for each in sources if each.path is not None])
         architecture = architecture_of(

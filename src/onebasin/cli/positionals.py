@@ -57,10 +57,7 @@ def split_positionals(
         architecture = recorded_architecture(
             first,
             missing="ARCH is missing",
-            remedy=lambda spec: (
-                f"give ARCH before the checkpoints, such as onebasin {call} {spec} "
-                f"{' '.join(words)}"
-            ),
+            remedy=lambda spec: _example(call, spec, words),
         )
         paths = words
     else:
@@ -69,6 +66,14 @@ def split_positionals(
     _check_number(first, len(paths), len(words), minimum, maximum)
     files = tuple(Path(without_hf(path)) for path in paths)
     return Positionals(architecture.spec, files)
+
+
+def _example(call: str, spec: str, words: Sequence[str]) -> str:
+    """Return the remedy for a missing or misplaced ARCH, with a complete command."""
+    misplaced = [word for word in words if is_named(word) or (":" in word and not is_path(word))]
+    arch, *_ = (*misplaced, spec)
+    others = [word for word in words if word != arch]
+    return f"give ARCH before the checkpoints, such as onebasin {call} {arch} {' '.join(others)}"
 
 
 def _is_checkpoint(first: str, others: Sequence[str], minimum: int, maximum: int | None) -> bool:
