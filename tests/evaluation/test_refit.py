@@ -204,6 +204,23 @@ def test_enough_rows_give_the_result_of_all(monkeypatch: pytest.MonkeyPatch) -> 
     assert best < sampled < best + 0.1 * (before - best)
 
 
+def test_sums_of_two_parts_are_those_of_all_rows() -> None:
+    rows, wanted = 3000 + torch.randn(1, 60, 4), torch.randn(1, 60, 2)
+    parts = [equations.NormalEquations(has_bias=True) for _ in range(3)]
+    parts[0].add(rows, wanted, 1.0)
+    parts[1].add(rows[:, :20], wanted[:, :20], 1.0)
+    parts[2].add(rows[:, 20:], wanted[:, 20:], 1.0)
+    anchor = torch.randn(1, 5, 2).double()
+    expected, found = parts[0], parts[1] + parts[2]
+    torch.testing.assert_close(
+        found.solve(anchor, 0.1), expected.solve(anchor, 0.1), rtol=1e-4, atol=0
+    )
+    torch.testing.assert_close(found.error(anchor), expected.error(anchor))
+    mean, variance = found.moments(torch.eye(4).double()[None])
+    torch.testing.assert_close(mean[0], rows[0].double().mean(0))
+    torch.testing.assert_close(variance[0], rows[0].double().var(0), rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize("width", [5, 256, 300])
 def test_gram_matrix_is_that_of_all_rows(width: int) -> None:
     rows = torch.randn(2, 40, width)
@@ -305,6 +322,29 @@ def test_large_features_do_not_overflow() -> None:
     params = LayerRefit(model, data).run(merged, sources, [0.5, 0.5]).params
     mean = (sources[0]["weight"] + sources[1]["weight"]) / 2
     torch.testing.assert_close(params["weight"], mean, atol=1e-2, rtol=1e-2)
+
+
+def test_features_whose_squares_overflow_are_refused() -> None:
+    model = mlp()
+    sources = [{n: t.double() for n, t in random_params(model, seed).items()} for seed in (0, 1)]
+    data = [1e200 * torch.randn(20, 6).double() for _ in range(5)]
+    with pytest.raises(OneBasinError, match=r"features at .0.linear. are too large .*e\+20[01]"):
+        LayerRefit(model, data).run(sources[0], sources, [0.5, 0.5])
+
+
+@pytest.mark.parametrize("name", ["linear", "convolution with batch norm"])
+def test_inputs_with_a_large_mean_are_fit(name: str) -> None:
+    make, shape = LAYERS[name]
+    model = make()
+    data = [3000 + torch.randn(40, *shape) for _ in range(10)]
+    sources = [random_params(model, seed) for seed in (0, 1)]
+    if name != "linear":  # the statistics of the norm are those of the data
+        for each in sources:
+            rows = torch.nn.functional.conv2d(torch.cat(data), each["0.weight"])
+            each["1.running_mean"] = rows.mean((0, 2, 3))
+            each["1.running_var"] = rows.var((0, 2, 3))
+    refit = LayerRefit(model, data).run(random_params(model, 2), sources, [0.5, 0.5])
+    assert distance(model, refit.params, sources, data) < 1e-4
 
 
 def test_features_that_are_not_finite_are_refused() -> None:

@@ -19,7 +19,7 @@ class RepairResult:
         sites: repaired layers and norms as `module.operator`, or as
             `module.operator of weight` if a module has several.
         skipped: layers that were not repaired, with the reason.
-        ridges: ridge of each refit layer, as a fraction of the mean square of its inputs; infinite
+        ridges: ridge of each refit layer, as a fraction of the variance of its inputs; infinite
             if a refit did not improve it. Empty for other methods.
     """
 

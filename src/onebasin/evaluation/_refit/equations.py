@@ -13,7 +13,7 @@ from torch import Tensor
 from onebasin._dtypes import compute_dtype
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Ridges to choose from, as fractions of the mean diagonal entry of the Gram matrix."""
+"""Ridges to choose from, as fractions of the mean square of the inputs about their mean."""
 
 DEFAULT_RIDGE = 1e-2
 """The ridge without held-out examples."""
@@ -26,10 +26,14 @@ BLOCK = 128
 class NormalEquations:
     r"""Sums of \(X^T X\) and \(X^T E\) of `g` regressions with `d` inputs and `c` outputs.
 
+    With a bias, the inputs are shifted by their mean in the first rows, so that sums are exact for
+    inputs whose mean is much larger than their standard deviation. Solutions are not shifted.
+
     Args:
         has_bias: whether a one is appended to every row.
 
     Attributes:
+        shift: subtracted from the inputs; zero without a bias.
         gram: the sum of products of inputs, in float64.
         cross: the sum of products of inputs and outputs, in float64.
         count: weighted number of rows.
@@ -38,6 +42,7 @@ class NormalEquations:
     def __init__(self, *, has_bias: bool) -> None:
         """Initialize without rows."""
         self.has_bias = has_bias
+        self.shift: Float64[Tensor, "g _"] = torch.zeros(0, 0, dtype=torch.float64)
         self.gram: Float64[Tensor, "g d d"] = torch.zeros(0, 0, 0, dtype=torch.float64)
         self.cross: Float64[Tensor, "g d c"] = torch.zeros(0, 0, 0, dtype=torch.float64)
         self.count = 0.0
@@ -54,12 +59,15 @@ class NormalEquations:
         """
         inputs = inputs.to(compute_dtype(inputs.dtype))
         outputs = outputs.to(inputs.dtype)
-        if self.has_bias:
-            inputs = torch.cat((inputs, torch.ones_like(inputs[..., :1])), -1)
         if not self.count:
             groups, _, width = inputs.shape
+            self.shift = _center(inputs) if self.has_bias else inputs.new_zeros(groups, width)
+            self.shift = self.shift.double()
+            width += self.has_bias
             self.gram = inputs.new_zeros(groups, width, width, dtype=torch.float64)
             self.cross = inputs.new_zeros(groups, width, outputs.shape[2], dtype=torch.float64)
+        if self.has_bias:
+            inputs = _with_ones(inputs, self.shift.to(inputs.dtype))
         self.gram.add_(_gram(inputs), alpha=weight)
         self.cross.add_(_product(inputs, outputs), alpha=weight)
         self.count += weight * inputs.shape[1]
@@ -76,6 +84,7 @@ class NormalEquations:
             weight: weight of every row.
         """
         if not self.count:
+            self.shift = outputs.new_zeros(num, 1, dtype=torch.float64)
             self.gram = outputs.new_zeros(num, 1, 1, dtype=torch.float64)
             self.cross = outputs.new_zeros(num, 1, outputs.shape[1], dtype=torch.float64)
         ones = self.gram.new_full((len(tokens), 1, 1), weight)
@@ -88,9 +97,27 @@ class NormalEquations:
         if not (self.count and other.count):
             return self if self.count else other
         total = NormalEquations(has_bias=self.has_bias)
-        total.gram, total.cross = self.gram + other.gram, self.cross + other.cross
-        total.count = self.count + other.count
+        total.shift, total.count = self.shift, self.count + other.count
+        gram, cross = other._shifted_to(self.shift)
+        total.gram, total.cross = self.gram + gram, self.cross + cross
         return total
+
+    def _shifted_to(self, shift: Float64[Tensor, "g d"]) -> tuple[Tensor, Tensor]:
+        """Return both sums with another shift of the inputs."""
+        if torch.equal(shift, self.shift):
+            return self.gram, self.cross
+        change = torch.eye(self.num_unknowns).to(self.gram).repeat(len(self.gram), 1, 1)
+        change[:, -1, :-1] = self.shift - shift
+        transposed = change.transpose(1, 2)
+        return transposed @ self.gram @ change, transposed @ self.cross
+
+    def _move_bias(self, solution: Float64[Tensor, "g d c"], sign: int) -> Tensor:
+        """Return a solution for shifted inputs (`sign=1`), or for the inputs (`sign=-1`)."""
+        if not self.has_bias:
+            return solution
+        moved = solution.clone()
+        moved[:, -1] += sign * (self.shift[:, None] @ solution[:, :-1])[:, 0]
+        return moved
 
     @property
     def num_unknowns(self) -> int:
@@ -107,10 +134,14 @@ class NormalEquations:
 
         Args:
             anchor: the solution \(P\) that the ridge pulls to; returned if the system is singular.
-            ridge: \(s\) as a fraction of the mean diagonal entry of the Gram matrix.
+            ridge: \(s\) as a fraction of the mean square of the inputs; with a bias, of their
+                mean square about the mean.
         """
         inner = self.num_unknowns - self.has_bias
-        penalty = ridge * self.gram.diagonal(dim1=1, dim2=2)[:, :inner].mean(1, keepdim=True)
+        squares = self.gram.diagonal(dim1=1, dim2=2)[:, :inner]
+        if self.has_bias:
+            squares = squares - self.gram[:, -1, :-1].square() / self.count
+        penalty = ridge * squares.mean(1, keepdim=True)
         # Inputs that are zero in all rows leave the anchor unchanged.
         penalty = torch.where(penalty > 0, penalty, 1.0)
         system = self.gram.clone()
@@ -118,7 +149,9 @@ class NormalEquations:
         factor, info = torch.linalg.cholesky_ex(system)
         if bool(info.any()):
             return anchor
-        return anchor + torch.cholesky_solve(self.cross - self.gram @ anchor, factor)
+        start = self._move_bias(anchor, 1)
+        change = torch.cholesky_solve(self.cross - self.gram @ start, factor)
+        return anchor + self._move_bias(change, -1)
 
     def without_bias(self) -> tuple[Float64[Tensor, "g d d"], Float64[Tensor, "g d c"]]:
         """Return both sums after the bias is eliminated."""
@@ -133,10 +166,12 @@ class NormalEquations:
     def best_bias(self, matrix: Float64[Tensor, "g d c"]) -> Float64[Tensor, "g 1 c"]:
         """Return the bias with the smallest error for given other unknowns."""
         last = self.gram[:, -1:]
-        return (self.cross[:, -1:] - last[:, :, :-1] @ matrix) / last[:, :, -1:]
+        bias = (self.cross[:, -1:] - last[:, :, :-1] @ matrix) / last[:, :, -1:]
+        return bias - self.shift[:, None] @ matrix
 
     def error(self, solution: Float64[Tensor, "g d c"]) -> float:
         r"""Return \(|XV-E|^2 - |E|^2\)."""
+        solution = self._move_bias(solution, 1)
         return float((solution * (self.gram @ solution - 2 * self.cross)).sum())
 
     def moments(
@@ -149,7 +184,21 @@ class NormalEquations:
         mean = torch.einsum("gd,gdc->gc", self.gram[:, -1, :-1] / self.count, matrix)
         squares = (matrix * (self.gram[:, :-1, :-1] @ matrix)).sum(1)
         variance = (squares - self.count * mean.square()) / max(self.count - 1, 1)
-        return mean, variance.clamp(min=0)
+        return mean + (self.shift[:, None] @ matrix)[:, 0], variance.clamp(min=0)
+
+
+def _center(rows: Float[Tensor, "g n d"]) -> Float[Tensor, "g d"]:
+    """Return the mean of rows, exactly their value for constant columns."""
+    mean = rows.mean(1, dtype=torch.float64).to(rows.dtype)
+    return torch.where(rows.amin(1) == rows.amax(1), rows[:, 0], mean)
+
+
+def _with_ones(rows: Float[Tensor, "g n d"], shift: Float[Tensor, "g d"]) -> Float[Tensor, "g n _"]:
+    """Return shifted rows with a one at their end."""
+    groups, number, width = rows.shape
+    extended = rows.new_ones(groups, number, width + 1)
+    torch.sub(rows, shift[:, None], out=extended[..., :-1])
+    return extended
 
 
 def _gram(rows: Float[Tensor, "g n d"]) -> Tensor:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, inf
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
+from onebasin._dtypes import all_finite
 from onebasin.errors import ArgumentError
 from onebasin.evaluation._refit.equations import NormalEquations, Solution, choose
 from onebasin.evaluation._refit.held_out import HELD_OUT
@@ -86,11 +87,20 @@ class LayerFit:
         plain = _without_scale(graph, layer, operator, given)
         operator.add_to(equations, plain, rows, index, self.block, weight)
         if not equations.is_finite:
-            raise ArgumentError(
-                f"the features at {graph.describe_node(layer.node)} are not finite; check the "
-                "weights of the networks and the data"
-            )
+            self._refuse(graph, [target, own, plain[operator.source]])
         self._given, self._operator, self._graph = given, operator, graph
+
+    def _refuse(self, graph: Graph, features: Sequence[Tensor]) -> NoReturn:
+        """Raise the error for sums that are not finite."""
+        where = f"the features at {graph.describe_node(self.layer.node)}"
+        if all(map(all_finite, features)):
+            largest = max(float(each.abs().max()) for each in features)
+            raise ArgumentError(
+                f"{where} are too large to be refit (up to {largest:.0e}); normalize the data"
+            )
+        raise ArgumentError(
+            f"{where} are not finite; check the weights of the networks and the data"
+        )
 
     def _sample(self, num_rows: int) -> Tensor | None:
         """Return the rows of a batch that are used, in order; None for all."""
