@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import onebasin
 from onebasin import OneBasinError, OneBasinWarning
-from onebasin.evaluation._refit.refit import in_pieces
+from onebasin.evaluation._refit.pieces import in_pieces
 from onebasin.evaluation._repair import repair
 
 pytestmark = pytest.mark.filterwarnings("ignore::onebasin.OneBasinWarning")
@@ -114,7 +114,7 @@ def test_batches_without_labels_align_merge_and_repair() -> None:
     aligned = onebasin.align(mlp(0), mlp(1), mlp(2), data=batches)
     average = onebasin.average([mlp(1).state_dict(), aligned.state_dict])
     ends = [mlp(1).state_dict(), aligned.state_dict]
-    pieces = in_pieces(batches, 10)
+    pieces = in_pieces(batches, mlp(0), 10)
     expected = repair(mlp(0), average, ends, pieces, method="refit").params
     assert all(torch.equal(merged.state_dict[name], expected[name]) for name in expected)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from onebasin import OneBasinError, OneBasinWarning
 from onebasin.evaluation._refit import equations, layer_fit, live_runs
+from onebasin.evaluation._refit.pieces import in_pieces
 from onebasin.evaluation._refit.refit import LayerRefit
 from onebasin.graph.binding import FunctionalModel
 
@@ -295,6 +296,26 @@ def test_single_batch_is_divided_to_hold_out_examples() -> None:
     refit = LayerRefit(model, [(torch.cat(data), None)])
     assert len(list(refit.features.batches())) == 5
     assert set(refit.run(merged, sources, [0.5, 0.5]).ridges.values()) != {0.01}
+
+
+class WithTable(nn.Module):
+    """A linear layer and an input whose rows belong to no example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, table: Tensor) -> Tensor:
+        return self.linear(x) + table.mean(0)
+
+
+@pytest.mark.parametrize("rows", [3, 20])
+def test_batch_with_an_input_that_is_no_batch_is_not_divided(rows: int) -> None:
+    batch = (torch.randn(20, 4), torch.randn(rows, 3))
+    pieces = list(in_pieces([(batch, None)], WithTable()))
+    assert len(pieces) == 1
+    assert torch.equal(pieces[0][0][1], batch[1])
+    assert len(list(in_pieces([(batch[0], None)], WithTable().linear))) == 5
 
 
 def test_warning_says_how_many_examples_are_needed() -> None:

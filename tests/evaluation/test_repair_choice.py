@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from onebasin import OneBasinWarning
 from onebasin.evaluation import _repair_choice
 from onebasin.evaluation._repair import repair
 from onebasin.evaluation._repair_choice import repair_best
@@ -50,6 +51,15 @@ def test_refit_is_chosen_where_repair_cannot_help() -> None:
     assert choice.distances["refit"] < choice.distances["repair"]
 
 
+def test_warning_of_too_few_examples_is_shown_once() -> None:
+    model, networks = build(2, has_norm=False), sources(has_norm=False)
+    data = [batch[:1] for batch in batches(10)]
+    with pytest.warns(OneBasinWarning, match="more unknowns than rows") as found:
+        _, choice = repair_best(model, average(networks), networks, data)
+    assert choice.method == "refit"
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize(("has_norm", "wanted"), [(True, "reset"), (False, "repair")])
 def test_too_few_examples_get_the_simplest_repair(has_norm: bool, wanted: str) -> None:
     model, networks = build(2, has_norm=has_norm), sources(has_norm=has_norm)
@@ -68,16 +78,16 @@ def test_held_out_batches_of_a_shuffling_loader_are_not_fitted(
         def __iter__(self):  # type: ignore[no-untyped-def]
             return iter([self[index] for index in torch.randperm(len(self)).tolist()])
 
-    def repaired(*args: Any) -> Any:
-        fitted.append({id(batch) for batch in args[5]})
-        return original(*args)
+    def repaired(merged: Any, method: Any, data: Any, *args: Any) -> Any:
+        fitted.append({id(batch) for batch in data})
+        return original(merged, method, data, *args)
 
     def compared(model: nn.Module, networks: Any, data: Any, **options: Any) -> Any:
         held_out.append({id(batch) for batch in data})
         return compare_outputs(model, networks, data, **options)
 
-    original = _repair_choice._repaired
-    monkeypatch.setattr(_repair_choice, "_repaired", repaired)
+    original = _repair_choice._Merged.repaired
+    monkeypatch.setattr(_repair_choice._Merged, "repaired", repaired)
     monkeypatch.setattr(_repair_choice, "compare_outputs", compared)
     networks = sources()
     repair_best(build(2), average(networks), networks, Shuffling(batches(10)))

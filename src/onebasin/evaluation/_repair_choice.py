@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isnan
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, OneBasinWarning
 from onebasin.evaluation._paths import normalize_weights
 from onebasin.evaluation._refit.held_out import HELD_OUT, Share
-from onebasin.evaluation._refit.refit import in_pieces
+from onebasin.evaluation._refit.pieces import in_pieces
 from onebasin.evaluation._repair import Method, repair, repairer_for
 from onebasin.evaluation._repair_result import RepairResult
 from onebasin.evaluation.output_distances import compare_outputs
@@ -69,26 +70,53 @@ def repair_best(
             can be repaired.
     """
     fractions = normalize_weights(weights, len(sources))
-    pieces, graphs = in_pieces(data, 2 * HELD_OUT), {}
+    pieces = in_pieces(data, model, 2 * HELD_OUT)
     if not isinstance(pieces, Batches):  # a shuffling loader has another order in each pass
         pieces = list(pieces)
-    choice = _choose(model, params, sources, fractions, pieces, graphs)
+    merged = _Merged(model, params, sources, fractions)
+    with catch_warnings():  # too few examples: the final repair warns of them
+        simplefilter("ignore", OneBasinWarning)
+        choice = _choose(merged, pieces)
     # The statistics of a batch are better for the batches of the user, which are larger.
     used = pieces if choice.method == "refit" else data
-    final = _repaired(choice.method, model, params, sources, fractions, used, graphs, progress)
-    return final, choice
+    return merged.repaired(choice.method, used, progress), choice
 
 
-def _choose(
-    model: nn.Module,
-    params: Mapping[str, Tensor],
-    sources: Sequence[Mapping[str, Tensor]],
-    fractions: Sequence[float],
-    data: Iterable[Any],
-    graphs: dict[Any, Graph],
-) -> RepairChoice:
+@dataclass(frozen=True)
+class _Merged:
+    """A network to repair.
+
+    Args:
+        model: the architecture.
+        params: parameters and buffers of the merged network.
+        sources: parameters and buffers of the sources.
+        fractions: weights of the sources.
+        graphs: graphs of the model by the shapes of batches.
+    """
+
+    model: nn.Module
+    params: Mapping[str, Tensor]
+    sources: Sequence[Mapping[str, Tensor]]
+    fractions: Sequence[float]
+    graphs: dict[Any, Graph] = field(default_factory=dict)
+
+    def repaired(
+        self,
+        method: Method,
+        data: Iterable[Any],
+        progress: Callable[[int], object] | None = None,
+    ) -> RepairResult:
+        """Return the network repaired by a method."""
+        if method == "reset":
+            return repair(self.model, self.params, self.sources, data, method="reset")
+        repairer = repairer_for(self.model, data, method, graphs=self.graphs)
+        return repairer.run(self.params, self.sources, self.fractions, progress=progress)
+
+
+def _choose(merged: _Merged, data: Iterable[Any]) -> RepairChoice:
+    """Choose the method by the outputs on a held-out share of the data."""
     methods: list[Method] = ["repair", "refit"]
-    if layers_with_statistics(model):
+    if layers_with_statistics(merged.model):
         methods.insert(0, "reset")
     fitted, held_out = Share(data, is_held_out=False), Share(data, is_held_out=True)
     if next(iter(held_out), None) is None:
@@ -97,36 +125,18 @@ def _choose(
     errors: list[OneBasinError] = []
     for method in methods:
         try:
-            networks[method] = _repaired(
-                method, model, params, sources, fractions, fitted, graphs
-            ).params
+            networks[method] = merged.repaired(method, fitted).params
         except OneBasinError as error:  # such as a model without layers of this kind
             errors.append(error)
     if not networks:
         raise errors[0]
     known: list[Method] = [method for method in methods if method in networks]
-    shares = {f"source {number}": share for number, share in enumerate(fractions)}
-    networks |= dict(zip(shares, sources, strict=True))
+    shares = {f"source {number}": share for number, share in enumerate(merged.fractions)}
+    networks |= dict(zip(shares, merged.sources, strict=True))
     try:
-        found = compare_outputs(model, networks, held_out, reference=shares)
+        found = compare_outputs(merged.model, networks, held_out, reference=shares)
     except OneBasinError:  # outputs that cannot be compared, such as a mapping of boxes
         return RepairChoice(known[0], {})
     distances: dict[Method, float] = {method: found[method].distance for method in known}
     best = min(known, key=lambda method: (isnan(distances[method]), distances[method]))
     return RepairChoice(best, distances, found[best].num_examples)
-
-
-def _repaired(
-    method: Method,
-    model: nn.Module,
-    params: Mapping[str, Tensor],
-    sources: Sequence[Mapping[str, Tensor]],
-    fractions: Sequence[float],
-    data: Iterable[Any],
-    graphs: dict[Any, Graph],
-    progress: Callable[[int], object] | None = None,
-) -> RepairResult:
-    if method == "reset":
-        return repair(model, params, sources, data, method="reset")
-    repairer = repairer_for(model, data, method, graphs=graphs)
-    return repairer.run(params, sources, fractions, progress=progress)

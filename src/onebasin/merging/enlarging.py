@@ -12,7 +12,8 @@ from torch.utils import _pytree as pytree
 
 from onebasin._text import counted
 from onebasin.errors import ArgumentError
-from onebasin.evaluation._refit.refit import LayerRefit, in_pieces
+from onebasin.evaluation._refit.pieces import in_pieces
+from onebasin.evaluation._refit.refit import LayerRefit
 from onebasin.evaluation._repair_result import RepairResult
 from onebasin.graph.contractions import contracted_dims
 from onebasin.graph.features import Features
@@ -108,7 +109,7 @@ def merge_enlarged(
         OneBasinError: no group of the model can be enlarged, or not all if all units are to be
             kept.
     """
-    data = in_pieces(data)
+    data = in_pieces(data, model)
     features = Features(model, data)
     contracted = contracted_dims(features.graph)
     check = EnlargedCheck(model, contracted, _few(features.first))

@@ -87,7 +87,8 @@ class LayerFit:
         plain = _without_scale(graph, layer, operator, given)
         operator.add_to(equations, plain, rows, index, self.block, weight)
         if not equations.is_finite:
-            self._refuse(graph, [target, own, plain[operator.source]])
+            given = [each for each in plain.values() if isinstance(each, Tensor)]
+            self._refuse(graph, [target, own, *given])
         self._given, self._operator, self._graph = given, operator, graph
 
     def _refuse(self, graph: Graph, features: Sequence[Tensor]) -> NoReturn:

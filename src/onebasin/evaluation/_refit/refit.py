@@ -8,35 +8,31 @@ regressions on inputs of the sources. Here the inputs are those of the merged ne
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from onebasin._dtypes import round_to
 from onebasin._text import counted
 from onebasin.errors import OneBasinError, OneBasinWarning
-from onebasin.evaluation._refit.held_out import HELD_OUT, Share
+from onebasin.evaluation._refit.held_out import Share
 from onebasin.evaluation._refit.joint import TiedUse, fit_jointly
 from onebasin.evaluation._refit.layer_fit import LayerFit
 from onebasin.evaluation._refit.layers import MAX_UNKNOWNS, RefitLayer, find_layers
 from onebasin.evaluation._refit.live_runs import LiveRuns
+from onebasin.evaluation._refit.pieces import in_pieces
 from onebasin.evaluation._refit.targets import MeanTargets, Targets
 from onebasin.evaluation._repair_result import RepairResult, check_found
 from onebasin.graph._network_run import Bound
 from onebasin.graph.batches import (
-    Batches,
-    as_reiterable,
     inputs_of,
     is_empty,
     output_of,
     run_model,
-    shuffled,
 )
 from onebasin.graph.binding import FunctionalModel, first_names
 from onebasin.graph.features import Features
@@ -75,7 +71,7 @@ class LayerRefit:
     ) -> None:
         """Trace the model and find its layers."""
         self._targets = targets
-        self.features = Features(model, in_pieces(data), graphs=graphs)
+        self.features = Features(model, in_pieces(data, model), graphs=graphs)
         self.layers, self.skipped = find_layers(self.features.graph)
         check_found(self.layers, self.skipped, "layer that can be refit")
 
@@ -166,38 +162,6 @@ class LayerRefit:
             other.ridges |= ridges
             found = other
         return found
-
-
-def in_pieces(data: Iterable[Any], number: int = HELD_OUT) -> Iterable[Any]:
-    """Return data in enough batches to hold some out, with examples of `Batches` shuffled.
-
-    Args:
-        data: batches that can be read again.
-        number: number of batches that are enough.
-    """
-    if isinstance(data, Batches):
-        size = min(data.batch_size, max(2, ceil(len(data.inputs) / number)))
-        return shuffled(replace(data, batch_size=size))
-    if len(list(islice(as_reiterable(data), number))) == number:
-        return data
-    pieces = (each for batch in data if not is_empty(batch) for each in _pieces(batch, number))
-    return [(piece, None) for piece in pieces]
-
-
-def _pieces(batch: Any, number: int) -> Iterator[Any]:
-    """Yield the inputs of a batch in parts of its examples; whole if it is small."""
-    inputs = inputs_of(batch)
-    leaves, structure = pytree.tree_flatten(inputs)
-    sizes = {len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()}
-    if len(sizes) != 1 or min(sizes) < 2 * number:
-        yield inputs
-        return
-    parts = (
-        leaf.tensor_split(number) if isinstance(leaf, Tensor) and leaf.dim() else [leaf] * number
-        for leaf in leaves
-    )
-    for part in zip(*parts, strict=True):
-        yield pytree.tree_unflatten(part, structure)
 
 
 def _copied(bound: Bound, model: nn.Module) -> Bound:
