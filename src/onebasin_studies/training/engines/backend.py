@@ -93,7 +93,7 @@ def choose_backend(
             raise ArgumentError(f"engine 'vmap' does not support this network: {failure}")
         reason = f"vmap does not support it: {failure}"
         return Backend("loop", reason, draws=draws, is_half=is_half)
-    return Backend("vmap", "vmap supports it", draws=draws, is_half=is_half)
+    return Backend("vmap", "the model supports it", draws=draws, is_half=is_half)
 
 
 def _check_runs(model: nn.Module, examples: Tensor, data: Dataset) -> Record:
