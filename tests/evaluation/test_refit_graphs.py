@@ -165,3 +165,41 @@ def test_progress_counts_up_to_the_number_of_batches() -> None:
     LayerRefit(model, batches(6)).run(sources[0], sources, [0.5, 0.5], progress=steps.append)
     assert steps == sorted(steps)
     assert steps[-1] == 5
+
+
+class Experts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = (
+            nn.Parameter(torch.zeros(3, 6, 4)),
+            nn.Parameter(torch.zeros(3, 1, 4)),
+        )
+        self.last = nn.Parameter(torch.zeros(3, 4, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.baddbmm(self.bias, x.transpose(0, 1), self.weight)
+        return torch.bmm(torch.relu(hidden), self.last).sum(0)
+
+
+def test_batches_of_products_are_refit() -> None:
+    found, _, before, after = refit(Experts(), batches(3, 6))
+    assert not found.skipped
+    assert [layer.label for layer in found.layers] == ["baddbmm", "bmm"]
+    assert after < 0.5 * before
+
+
+def test_norm_without_scale_gets_the_statistics_of_the_data() -> None:
+    model = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6, affine=False))
+    data = batches(6)
+
+    def statistics(params: Params) -> dict[str, Tensor]:
+        rows = F.linear(torch.cat(data), params["0.weight"], params["0.bias"])
+        return {"1.running_mean": rows.mean(0), "1.running_var": rows.var(0)}
+
+    sources = [random_params(model, seed) for seed in (0, 1)]
+    sources = [{**each, **statistics(each)} for each in sources]
+    merged = {**random_params(model, 2), "1.running_var": torch.full((6,), 9.0)}
+    found = LayerRefit(model, data).run(merged, sources, [0.5, 0.5])
+    assert not found.skipped
+    for name, value in statistics(found.params).items():
+        torch.testing.assert_close(found.params[name], value, atol=1e-5, rtol=1e-4)

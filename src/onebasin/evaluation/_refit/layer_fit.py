@@ -128,6 +128,8 @@ class LayerFit:
         bias = None if layer.bias is None else given[layer.bias]
         if layer.norm is not None:
             norm = self._norm(weight, bias, total)
+            if not norm.is_affine:
+                return self._reset(norm)
             solution = choose(self.fitted, self.held_out, norm.anchors())
             matrix = norm.write(solution, has_weight=weight is not None)
             if weight is not None:
@@ -142,6 +144,14 @@ class LayerFit:
             bias += solution.change[:, -1].reshape(bias.shape).to(bias.dtype)
         return solution
 
+    def _reset(self, norm: FoldedNorm) -> Solution:
+        """Reset the statistics of a norm without scale, unless held-out rows fit worse."""
+        kept, change = norm.anchors()
+        if self.held_out.count and self.held_out.error(change) >= 0:
+            return Solution(kept, 0, inf)
+        norm.write_statistics()
+        return Solution(change, 1, inf)
+
     def _norm(
         self, weight: Tensor | None, bias: Tensor | None, total: NormalEquations
     ) -> FoldedNorm:
@@ -149,7 +159,11 @@ class LayerFit:
         node = self._graph.calls[self.layer.norm]
         given = named_arguments(node, node.args, dict(node.kwargs))
         names = self._graph.traced.exported.tensors
-        tensors = {name: self.merged.values[names[given[name].name]] for name in TENSORS}
+        tensors = {
+            name: self.merged.values[names[given[name].name]]
+            for name in TENSORS
+            if given[name] is not None
+        }
         groups, _, width = total.cross.shape
         matrix = (
             total.gram.new_ones(groups, 1, width)

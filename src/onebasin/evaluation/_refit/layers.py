@@ -154,6 +154,8 @@ class _Finder:
             return None
         if node.operator in DENSE and given[weight].meta["val"].dim() != 2:
             return "its weight is not a matrix"
+        if node.operator == "baddbmm" and not self._is_row(given[bias or ""], given[weight]):
+            return "its bias is not a row for each weight"
         if given.get("alpha", 1) != 1 or given.get("beta", 1) != 1:
             return "its summands have factors"
         bias = bias if bias and isinstance(given.get(bias), torch.fx.Node) else None
@@ -175,6 +177,12 @@ class _Finder:
             num_inputs=num_inputs,
             tie=tie,
         )
+
+    @staticmethod
+    def _is_row(bias: Any, weight: torch.fx.Node) -> bool:
+        """Return whether a bias has one row for each weight of a batch."""
+        groups, _, width = weight.meta["val"].shape
+        return isinstance(bias, torch.fx.Node) and bias.meta["val"].shape == (groups, 1, width)
 
     def _tie(self, weight: torch.fx.Node, bias: torch.fx.Node | None) -> Tie | None:
         """Return the whole parameters of a layer whose weight is used more than once."""
@@ -232,8 +240,10 @@ class _Finder:
 
     def _batch_norm(self, node: FeatureNode, given: Mapping[str, Any]) -> RefitLayer | str | None:
         for name in TENSORS:
+            if name in ("weight", "bias") and given.get(name) is None:
+                continue
             if not isinstance(given.get(name), torch.fx.Node):
-                return "it has no scale and shift" if name in ("weight", "bias") else None
+                return None  # the statistics of the batch are used
             if given[name].op != "placeholder":
                 return "its tensors are computed from parameters"
             reason = self._reason(given[name])
@@ -260,8 +270,10 @@ class _Finder:
         dims = self.graph.calls[node.name].meta["val"].dim()
         if node.operator in DENSE and dims != 2:
             return None
-        found = self._batch_norm(norm, self._arguments(norm.name))
-        return norm.name if isinstance(found, RefitLayer) else None
+        given = self._arguments(norm.name)
+        if given["weight"] is None or given["bias"] is None:
+            return None
+        return norm.name if isinstance(self._batch_norm(norm, given), RefitLayer) else None
 
     def _arguments(self, name: str) -> dict[str, Any]:
         node = self.graph.calls[name]

@@ -27,7 +27,7 @@ class FoldedNorm:
     """A layer and its BatchNorm as an affine map.
 
     Args:
-        tensors: scale, shift and running statistics of the norm; overwritten by `write`.
+        tensors: scale and shift, if it has them, and running statistics; overwritten by `write`.
         eps: the number added to the variance.
         matrix: weight of the layer; ones for a norm on its own.
         offset: bias of the layer.
@@ -41,7 +41,14 @@ class FoldedNorm:
     equations: NormalEquations
 
     def _tensor(self, name: str) -> Float64[Tensor, "g c"]:
+        if name not in self.tensors:
+            return torch.full_like(self.offset, float(name == "weight"))
         return self.tensors[name].double().view_as(self.offset)
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether the norm has a scale and a shift."""
+        return {"weight", "bias"}.issubset(self.tensors)
 
     def _scales(self) -> list[Float64[Tensor, "g c"]]:
         """Return the scale with the present statistics, and with those of the data."""
@@ -87,6 +94,12 @@ class FoldedNorm:
         for name, value in zip(TENSORS, changed, strict=True):
             self.tensors[name].copy_(value.view_as(self.tensors[name]))
         return matrix
+
+    def write_statistics(self) -> None:
+        """Overwrite the running statistics with those of the data."""
+        mean, variance = self.equations.moments(self.matrix)
+        for name, value in (("running_mean", mean + self.offset), ("running_var", variance)):
+            self.tensors[name].copy_(value.view_as(self.tensors[name]))
 
 
 def _joined(matrix: Float64[Tensor, "g d c"], shift: Float64[Tensor, "g c"]) -> Tensor:

@@ -8,7 +8,14 @@ from typing import Any
 
 import torch
 
-from onebasin.evaluation._refit.operators import Convolution, Dense, Embedding, Operator, Scale
+from onebasin.evaluation._refit.operators import (
+    Batched,
+    Convolution,
+    Dense,
+    Embedding,
+    Operator,
+    Scale,
+)
 
 DENSE = {
     "linear": ("input", "weight", "bias", False),
@@ -24,8 +31,11 @@ CONVOLUTIONS = {
 }  # fmt: skip
 """Number of dimensions of each kind of convolution."""
 
+BATCHED = {"bmm": ("self", "mat2", None), "baddbmm": ("batch1", "batch2", "self")}
+"""Arguments of the rows, the weights and the biases of batches of products."""
+
 UNSUPPORTED = {
-    "bmm", "baddbmm", "einsum", "bilinear", "mv", "dot", "lstm", "gru", "rnn_tanh", "rnn_relu",
+    "einsum", "bilinear", "mv", "dot", "lstm", "gru", "rnn_tanh", "rnn_relu",
 }  # fmt: skip
 """Operators that multiply by parameters and are not refit."""
 
@@ -37,6 +47,8 @@ def num_inputs_of(operator: str, shape: torch.Size, given: Mapping[str, Any]) ->
     """Return the number of inputs of each output of a layer."""
     if operator in DENSE:
         return shape[0] if DENSE[operator][3] else shape[1]
+    if operator in BATCHED:
+        return shape[1]
     if operator not in CONVOLUTIONS:
         return 1
     channels = shape[0] // given["groups"] if "transpose" in operator else shape[1]
@@ -50,6 +62,8 @@ def tensor_arguments(operator: str) -> tuple[str, str, str | None] | None:
         return source, weight, bias
     if operator in CONVOLUTIONS or operator in NORMS:
         return "input", "weight", "bias"
+    if operator in BATCHED:
+        return BATCHED[operator]
     if operator == "embedding":
         return "indices", "weight", None
     return None
@@ -68,6 +82,8 @@ def regression_of(name: str, given: Mapping[str, Any]) -> Operator:
     if name in CONVOLUTIONS:
         kernel = tuple(given["weight"].shape[2:])
         return Convolution(kernel, int(given["groups"]), "transpose" in name)
+    if name in BATCHED:
+        return Batched(BATCHED[name][0])
     if name == "embedding":
         return Embedding()
     if name in ("layer_norm", "rms_norm"):

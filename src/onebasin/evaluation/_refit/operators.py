@@ -186,6 +186,32 @@ class Scale(Operator):
 
 
 @dataclass(frozen=True)
+class Batched(Operator):
+    """A batch of products, each of rows and a weight of its own, such as stacked experts.
+
+    Args:
+        source: name of the argument of the rows.
+    """
+
+    source: str
+
+    def inputs(
+        self, given: Mapping[str, Any], index: Int64[Tensor, " n"] | None
+    ) -> Iterator[Float[Tensor, "g n d"]]:
+        rows = given[self.source]
+        yield rows if index is None else rows[:, index]
+
+    def outputs(self, value: Tensor) -> Float[Tensor, "g n c"]:
+        return value
+
+    def matrix(self, weight: Tensor) -> Float[Tensor, "g d c"]:
+        return weight
+
+    def weight(self, matrix: Float[Tensor, "g d c"], shape: torch.Size) -> Tensor:
+        return matrix.reshape(shape)
+
+
+@dataclass(frozen=True)
 class Embedding(Operator):
     """A lookup of one row of the weight for each token."""
 
