@@ -93,7 +93,8 @@ class Repair:
         mean = dict(LazyAverage(held or sources, weights))
         title = "choosing a repair" if self.method is None else f"repairing by {self.method}"
         with reporter.counting(title, batches) as progress:
-            options: Any = {"weights": weights, "progress": progress}
+            outputs = "logits" if self.data.task == "classification" else "values"
+            options: Any = {"weights": weights, "outputs": outputs, "progress": progress}
             if self.method is None:
                 repaired, choice = repair_best(module, mean, held, batches, **options)
                 chosen = replace(self, method=choice.method, choice=choice)

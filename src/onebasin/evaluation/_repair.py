@@ -11,6 +11,7 @@ from onebasin._checks import checks_arguments
 from onebasin.errors import ArgumentError, check_choice
 from onebasin.evaluation._activation_repair import ActivationRepair
 from onebasin.evaluation._paths import normalize_weights
+from onebasin.evaluation._refit.last_layer import fit_last_layer
 from onebasin.evaluation._refit.refit import LayerRefit
 from onebasin.evaluation._repair_result import RepairResult
 from onebasin.evaluation.statistics import fresh_statistics
@@ -18,6 +19,7 @@ from onebasin.graph._normalization import layers_with_statistics
 from onebasin.graph.graph import Graph
 
 Method = Literal["reset", "repair", "rescale", "refit"]
+OutputKind = Literal["values", "logits"]
 
 
 @checks_arguments
@@ -29,6 +31,7 @@ def repair(
     *,
     method: Method = "repair",
     weights: Sequence[int | float] | None = None,
+    outputs: OutputKind = "values",
     progress: Callable[[int], object] | None = None,
 ) -> RepairResult:
     r"""Repair a merged network by unlabeled data.
@@ -48,7 +51,9 @@ def repair(
     of the layer in the refit network, \(t_k\) the output of source k, and \(\bar W\) the
     average (Nasery et al. 2025, Sec. 4, with inputs of the merged network). The ridge \(s\) is
     chosen on one fifth of the batches. A BatchNorm is refit with the layer before it. A layer that
-    is only read by a residual sum is fit to the sum.
+    is only read by a residual sum is fit to the sum. If the outputs are `logits`, a linear last
+    layer is then fit to the mean of the sources' probabilities by cross-entropy, with a ridge
+    to the least-squares solution. It is kept if it is better on held-out batches.
 
     Differs from the paper:
         - Supports any traced model: sites are nodes of the graph.
@@ -67,6 +72,7 @@ def repair(
             `reset` also accepts an iterator.
         method: `reset`, `repair`, `rescale` or `refit`.
         weights: weights of the sources in the merged network; equal by default.
+        outputs: `logits` if the outputs are logits of classes, otherwise `values`. Used by `refit`.
         progress: called with the number of batches done.
 
     Returns:
@@ -77,13 +83,18 @@ def repair(
             that can be repaired.
     """
     check_choice("method", method, Method)
+    check_choice("outputs", outputs, OutputKind)
     if method == "reset":
         fresh = fresh_statistics(model, params, data)
         return RepairResult(fresh, tuple(layers_with_statistics(model)))
     if not sources:
         raise ArgumentError("sources is empty; pass the networks that were merged")
     fractions = normalize_weights(weights, len(sources))
-    return repairer_for(model, data, method).run(params, sources, fractions, progress=progress)
+    repairer = repairer_for(model, data, method)
+    result = repairer.run(params, sources, fractions, progress=progress)
+    if outputs == "logits" and isinstance(repairer, LayerRefit):
+        return fit_last_layer(repairer, result, sources, fractions)
+    return result
 
 
 @runtime_checkable

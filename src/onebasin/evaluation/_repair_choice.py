@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from onebasin.errors import OneBasinError, OneBasinWarning
 from onebasin.evaluation._paths import normalize_weights
 from onebasin.evaluation._refit.held_out import HELD_OUT, Share
+from onebasin.evaluation._refit.last_layer import fit_last_layer
 from onebasin.evaluation._refit.pieces import in_pieces
-from onebasin.evaluation._repair import Method, repair, repairer_for
+from onebasin.evaluation._refit.refit import LayerRefit
+from onebasin.evaluation._repair import Method, OutputKind, repair, repairer_for
 from onebasin.evaluation._repair_result import RepairResult
 from onebasin.evaluation.output_distances import compare_outputs
 from onebasin.graph._normalization import layers_with_statistics
@@ -46,6 +48,7 @@ def repair_best(
     data: Iterable[Any],
     *,
     weights: Sequence[int | float] | None = None,
+    outputs: OutputKind = "values",
     progress: Callable[[int], object] | None = None,
 ) -> tuple[RepairResult, RepairChoice]:
     """Repair a merged network by the method that is best on held-out data.
@@ -60,6 +63,7 @@ def repair_best(
         sources: parameters and buffers of the aligned source networks.
         data: batches in random order that can be read again; labels are ignored.
         weights: weights of the sources in the merged network; equal by default.
+        outputs: as for `repair`; used by the final repair.
         progress: called with the number of batches done by the final repair.
 
     Returns:
@@ -79,7 +83,7 @@ def repair_best(
         choice = _choose(merged, pieces)
     # The statistics of a batch are better for the batches of the user, which are larger.
     used = pieces if choice.method == "refit" else data
-    return merged.repaired(choice.method, used, progress), choice
+    return merged.repaired(choice.method, used, progress, outputs), choice
 
 
 @dataclass(frozen=True)
@@ -105,12 +109,16 @@ class _Merged:
         method: Method,
         data: Iterable[Any],
         progress: Callable[[int], object] | None = None,
+        outputs: OutputKind = "values",
     ) -> RepairResult:
         """Return the network repaired by a method."""
         if method == "reset":
             return repair(self.model, self.params, self.sources, data, method="reset")
         repairer = repairer_for(self.model, data, method, graphs=self.graphs)
-        return repairer.run(self.params, self.sources, self.fractions, progress=progress)
+        result = repairer.run(self.params, self.sources, self.fractions, progress=progress)
+        if outputs == "logits" and isinstance(repairer, LayerRefit):
+            return fit_last_layer(repairer, result, self.sources, self.fractions)
+        return result
 
 
 def _choose(merged: _Merged, data: Iterable[Any]) -> RepairChoice:

@@ -116,11 +116,11 @@ class LayerRefit:
             warnings.warn(note, OneBasinWarning, stacklevel=2)
         skipped = {**self.skipped, **found.rejected}
         sites = tuple(site for site in self.sites if site not in found.rejected)
-        return RepairResult(_stored(found.network, params), sites, skipped, found.ridges)
+        return RepairResult(stored_tensors(found.network, params), sites, skipped, found.ridges)
 
     def _traverse(self, job: _Job, start: Bound) -> _Traversal:
         """Refit all layers with weights of their own, and collect the equations of the others."""
-        found = _Traversal(_copied(start, self.features.model))
+        found = _Traversal(copied_network(start, self.features.model))
         runs = LiveRuns(self.features, [*job.sources, found.network], job.targets)
         steps = [(layer, each) for layer in self.layers for each in layer.blocks(MAX_UNKNOWNS)]
         try:
@@ -164,14 +164,14 @@ class LayerRefit:
         return found
 
 
-def _copied(bound: Bound, model: nn.Module) -> Bound:
+def copied_network(bound: Bound, model: nn.Module) -> Bound:
     """Return a network whose tensors can be overwritten; tensors that the model ties stay tied."""
     first = first_names(model)
     copies = {name: bound.values[name].detach().clone() for name in {*first.values()}}
     return Bound({name: copies[first[name]] for name in bound.values}, bound.precision)
 
 
-def _stored(merged: Bound, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def stored_tensors(merged: Bound, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a network in the dtypes of its state dict."""
     values = {name: merged.values.get(name, own).to(own.device) for name, own in params.items()}
     return {
@@ -258,7 +258,9 @@ class _HeldOutOutputs:
     def _errors(self, networks: Sequence[Bound]) -> list[float]:
         """Return the squared distance of the outputs of each network from the mean outputs."""
         model = self.features.model
-        candidates = [FunctionalModel(model, _stored(each, self.params)) for each in networks]
+        candidates = [
+            FunctionalModel(model, stored_tensors(each, self.params)) for each in networks
+        ]
         sources = [FunctionalModel(self.original, each) for each in self.sources]
         errors = [0.0] * len(networks)
         for batch in Share(self.features.data, is_held_out=True):

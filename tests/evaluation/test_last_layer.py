@@ -1,0 +1,66 @@
+"""The last layer of a classifier is fit to the mean probabilities."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from onebasin.graph.binding import FunctionalModel
+from onebasin.merging import average, repair
+
+Params = dict[str, Tensor]
+
+
+def build() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))
+
+
+def networks(number: int) -> list[Params]:
+    torch.manual_seed(0)
+    models = [build() for _ in range(number)]
+    return [{name: 3 * t for name, t in model.state_dict().items()} for model in models]
+
+
+def batches(seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(100, 6, generator=generator) for _ in range(10)]
+
+
+def cross_entropy(params: Params, sources: list[Params]) -> float:
+    inputs = torch.cat(batches(1))
+    with torch.no_grad():
+        outputs = [FunctionalModel(build(), each)(inputs) for each in [*sources, params]]
+    mean = torch.stack([each.softmax(1) for each in outputs[:-1]]).mean(0)
+    return float(-(mean * outputs[-1].log_softmax(1)).sum(1).mean())
+
+
+def refit(sources: list[Params], outputs: Literal["values", "logits"]) -> Params:
+    merged = average(sources)
+    return repair(build(), merged, sources, batches(), method="refit", outputs=outputs).params
+
+
+def test_logits_are_closer_to_the_mean_probabilities() -> None:
+    sources = networks(2)
+    values, logits = refit(sources, "values"), refit(sources, "logits")
+    assert cross_entropy(logits, sources) < cross_entropy(values, sources) - 0.01
+    assert torch.equal(logits["0.weight"], values["0.weight"])
+
+
+def test_equal_networks_are_not_changed() -> None:
+    source = networks(1)[0]
+    changed = refit([source, source], "logits")
+    assert all(torch.equal(changed[name], tensor) for name, tensor in source.items())
+
+
+def test_outputs_that_end_in_another_operator_keep_the_solution() -> None:
+    model = nn.Sequential(build(), nn.Tanh())
+    sources = [{f"0.{name}": t for name, t in each.items()} for each in networks(2)]
+    merged = average(sources)
+    kinds: tuple[Literal["values", "logits"], ...] = ("values", "logits")
+    found = [
+        repair(model, merged, sources, batches(), method="refit", outputs=kind).params
+        for kind in kinds
+    ]
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
