@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import onebasin
 from onebasin import OneBasinError, OneBasinWarning
 from onebasin.evaluation._refit import equations, layer_fit, live_runs
 from onebasin.evaluation._refit.pieces import in_pieces
@@ -391,3 +392,25 @@ def test_half_precision_networks_keep_their_dtype() -> None:
     assert {tensor.dtype for tensor in params.values()} == {torch.float16}
     wide = {name: tensor.float() for name, tensor in params.items()}
     assert distance(model, wide, sources, data) < distance(model, merged, sources, data)
+
+
+@torch.no_grad()
+def test_units_after_a_batch_norm_vary_as_in_the_sources():
+    inputs = torch.randn(1000, 6, generator=torch.Generator().manual_seed(3))
+    layers = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        layers.append(nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2)))
+        layers[-1].train()(inputs)
+        layers[-1].eval()
+    states = [each.state_dict() for each in layers]
+    data = [(batch, None) for batch in inputs.split(100)]
+    merged = onebasin.merging.repair(
+        layers[0], onebasin.average(states), states, data, method="refit"
+    ).params
+    stds = [each[:2](inputs).std(0) for each in layers]
+    mean_std = (layers[0][:2](inputs) + layers[1][:2](inputs)).div(2).std(0)
+    layers[0].load_state_dict(merged)
+    # The target is a linear function of the inputs, so it is reached.
+    expected = torch.minimum((stds[0] + stds[1]) / 2, 3 * mean_std)
+    torch.testing.assert_close(layers[0][:2](inputs).std(0), expected, rtol=0.05, atol=0)

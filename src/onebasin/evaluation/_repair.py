@@ -50,10 +50,12 @@ def repair(
     \(W\) minimizes \(\sum_x |W z - \sum_k w_k t_k|^2 + s|W - \bar W|^2\). Here \(z\) is the input
     of the layer in the refit network, \(t_k\) the output of source k, and \(\bar W\) the
     average (Nasery et al. 2025, Sec. 4, with inputs of the merged network). The ridge \(s\) is
-    chosen on one fifth of the batches. A BatchNorm is refit with the layer before it. A layer that
-    is only read by a residual sum is fit to the sum. If the outputs are `logits`, a linear last
-    layer is then fit to the mean of the sources' probabilities by cross-entropy, with a ridge
-    to the least-squares solution. It is kept if it is better on held-out batches.
+    chosen on one fifth of the batches. A BatchNorm is refit with the layer before it, to targets
+    that are rescaled to the mean standard deviation of each unit in the sources (Jordan et al.
+    2022, Eq. 4). A layer that is only read by a residual sum is fit to the sum. If the outputs are
+    `logits`, a linear last layer is then fit to the mean of the sources' probabilities by
+    cross-entropy, with a ridge to the least-squares solution. It is kept if it is better on
+    held-out batches.
 
     Differs from the paper:
         - Supports any traced model: sites are nodes of the graph.

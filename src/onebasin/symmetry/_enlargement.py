@@ -135,6 +135,27 @@ class Enlargement:
         assert mixed is not None, "there is at least one source"
         return mixed.to(first.dtype)
 
+    def spread(self, layouts: Sequence[Layout], tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return tensors of the enlarged network whose weighted mean is that of `mix`.
+
+        Where a source does not have the units of an entry, its tensor has the mixed value.
+
+        Args:
+            layouts: layouts of the tensors.
+            tensors: a tensor of each source.
+        """
+        units = [self._taken(layout) for layout in layouts]
+        moved = {dim: each for dim, each in enumerate(units) if each is not None}
+        if not moved:
+            return list(tensors)
+        mixed = self.mix(layouts, tensors)
+        present = _present(moved, torch.ones(len(tensors), *[1] * tensors[0].dim()))
+        spread = []
+        for number, tensor in enumerate(tensors):
+            own = _gathered(tensor, {dim: each[number] for dim, each in moved.items()})
+            spread.append(torch.where(present[number].to(own.device), own, mixed))
+        return spread
+
     def _size(self, layout: Layout) -> int:
         taken = self._taken(layout)
         return layout.size if taken is None else taken.shape[1]

@@ -19,7 +19,7 @@ from onebasin.evaluation._refit.layers import RefitLayer
 from onebasin.evaluation._refit.norms import TENSORS, FoldedNorm
 from onebasin.evaluation._refit.operator_table import regression_of
 from onebasin.evaluation._refit.operators import Operator, Scale
-from onebasin.evaluation._refit.targets import Targets
+from onebasin.evaluation._refit.targets import Spread, Targets, mean_of_values
 from onebasin.graph._network_run import Bound, NetworkRun
 from onebasin.graph._nodes import named_arguments
 from onebasin.graph.features import BatchContext
@@ -40,6 +40,7 @@ class LayerFit:
         layer: the layer.
         merged: tensors of the merged network; overwritten by `finish`.
         targets: values that the layer is fit to.
+        fractions: weights of the sources.
         block: range of the inputs that are refit.
         num_batches: number of batches; None if it is unknown, so that all rows are used.
         fitted, held_out: equations of the rows.
@@ -48,6 +49,7 @@ class LayerFit:
     layer: RefitLayer
     merged: Bound
     targets: Targets
+    fractions: Sequence[float]
     block: slice
     num_batches: int | None
     fitted: NormalEquations = field(init=False)
@@ -59,6 +61,7 @@ class LayerFit:
         self.fitted, self.held_out = (NormalEquations(has_bias=has_bias) for _ in range(2))
         self._given: dict[str, Any] = {}
         self._num_batches = 0
+        self._spread = Spread(self.fractions)
 
     def add(self, context: BatchContext, runs: Sequence[NetworkRun]) -> None:
         """Add a batch.
@@ -71,12 +74,13 @@ class LayerFit:
         *sources, merged = runs
         layer, graph = self.layer, context.graph
         values = [run.run_through(layer.target) for run in sources]
-        target = self.targets.at(graph, layer.target, values)
+        values = self.targets.values(graph, layer.target, values)
         merged.run_before(layer.node)
         given = merged.arguments(layer.node)
         own = merged.fork().run_through(layer.target)
         operator = regression_of(graph.nodes[layer.node].operator, given)
-        rows = operator.outputs(target - own)
+        target = self._target(graph, [operator.outputs(each) for each in values], context.weight)
+        rows = target - operator.outputs(own)
         index = self._sample(rows.shape[1])
         weight = context.weight
         if index is not None:
@@ -88,8 +92,15 @@ class LayerFit:
         operator.add_to(equations, plain, rows, index, self.block, weight)
         if not equations.is_finite:
             given = [each for each in plain.values() if isinstance(each, Tensor)]
-            self._refuse(graph, [target, own, *given])
+            self._refuse(graph, [*values, own, *given])
         self._given, self._operator, self._graph = given, operator, graph
+
+    def _target(self, graph: Graph, values: Sequence[Tensor], weight: float) -> Tensor:
+        """Return the rows that the layer is fit to, from those of the sources."""
+        mean = mean_of_values(values, self.fractions)
+        if self.layer.norm is None or not graph.readers[self.layer.target]:
+            return mean
+        return self._spread.rescaled(mean, values, weight)
 
     def _refuse(self, graph: Graph, features: Sequence[Tensor]) -> NoReturn:
         """Raise the error for sums that are not finite."""

@@ -100,12 +100,12 @@ class LayerRefit:
         Raises:
             OneBasinError: features are not finite.
         """
-        targets = self._targets or MeanTargets(fractions)
+        targets = self._targets or MeanTargets()
         graph = self.features.graph
         original = targets.source_graph(graph, self.features.first)
         (start,) = graph.bind([params])
         rounds = MAX_ROUNDS if any(layer.tie for layer in self.layers) else 0
-        job = _Job(original.bind(sources), targets, _Progress(progress, 1 + rounds))
+        job = _Job(original.bind(sources), fractions, targets, _Progress(progress, 1 + rounds))
         found = self._traverse(job, start)
         if found.uses:
             outputs = _HeldOutOutputs(self.features, params, original.model, sources, fractions)
@@ -125,7 +125,9 @@ class LayerRefit:
         steps = [(layer, each) for layer in self.layers for each in layer.blocks(MAX_UNKNOWNS)]
         try:
             for step, (layer, block) in enumerate(steps):
-                fit = LayerFit(layer, found.network, job.targets, block, runs.num_batches)
+                fit = LayerFit(
+                    layer, found.network, job.targets, job.fractions, block, runs.num_batches
+                )
                 for number, (context, each) in enumerate(runs, start=1):
                     fit.add(context, each)
                     job.progress.report(step * (runs.num_batches or 0) + number, len(steps))
@@ -220,11 +222,13 @@ class _Job:
 
     Args:
         sources: tensors of the sources.
+        fractions: weights of the sources.
         targets: values that the layers are fit to.
         progress: reports progress.
     """
 
     sources: Sequence[Bound]
+    fractions: Sequence[float]
     targets: Targets
     progress: _Progress
 

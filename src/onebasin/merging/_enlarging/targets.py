@@ -39,7 +39,7 @@ class EnlargedTargets:
             self._layouts[graph.signature] = map_groups(source, self._enlargement.symmetry)
         return source
 
-    def at(self, graph: Graph, node: str, values: Sequence[Tensor]) -> Tensor:
-        """Return the value of the enlarged network that belongs to values of the sources."""
+    def values(self, graph: Graph, node: str, values: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the values of each source; a unit that only others have is that of the others."""
         layouts = self._layouts[graph.signature].layouts[node]
-        return self._enlargement.mix(layouts, values)
+        return self._enlargement.spread(layouts, values)
