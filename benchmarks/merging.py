@@ -134,7 +134,8 @@ def merge(
         ).module.eval()
     if method in BASELINES:
         return FunctionalModel(model, BASELINES[method](model, aligned, data))
-    repaired = repair(model, onebasin.average(aligned), aligned, data, method=method)  # type: ignore[arg-type]
+    mean = onebasin.average(aligned)
+    repaired = repair(model, mean, aligned, data, method=method, outputs="logits")  # type: ignore[arg-type]
     return FunctionalModel(model, repaired.params)
 
 

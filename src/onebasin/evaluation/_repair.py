@@ -93,6 +93,19 @@ def repair(
         raise ArgumentError("sources is empty; pass the networks that were merged")
     fractions = normalize_weights(weights, len(sources))
     repairer = repairer_for(model, data, method)
+    return run_repair(repairer, params, sources, fractions, outputs, progress=progress)
+
+
+def run_repair(
+    repairer: Repairer,
+    params: Mapping[str, Tensor],
+    sources: Sequence[Mapping[str, Tensor]],
+    fractions: Sequence[float],
+    outputs: OutputKind,
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> RepairResult:
+    """Repair a network; a refit also fits the last layer if the outputs are logits."""
     result = repairer.run(params, sources, fractions, progress=progress)
     if outputs == "logits" and isinstance(repairer, LayerRefit):
         return fit_last_layer(repairer, result, sources, fractions)

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from onebasin.errors import OneBasinError, OneBasinWarning
 from onebasin.evaluation._paths import normalize_weights
 from onebasin.evaluation._refit.held_out import HELD_OUT, Share
-from onebasin.evaluation._refit.last_layer import fit_last_layer
 from onebasin.evaluation._refit.pieces import in_pieces
-from onebasin.evaluation._refit.refit import LayerRefit
-from onebasin.evaluation._repair import Method, OutputKind, repair, repairer_for
+from onebasin.evaluation._repair import Method, OutputKind, repair, repairer_for, run_repair
 from onebasin.evaluation._repair_result import RepairResult
 from onebasin.evaluation.output_distances import compare_outputs
 from onebasin.graph._normalization import layers_with_statistics
@@ -115,10 +113,9 @@ class _Merged:
         if method == "reset":
             return repair(self.model, self.params, self.sources, data, method="reset")
         repairer = repairer_for(self.model, data, method, graphs=self.graphs)
-        result = repairer.run(self.params, self.sources, self.fractions, progress=progress)
-        if outputs == "logits" and isinstance(repairer, LayerRefit):
-            return fit_last_layer(repairer, result, self.sources, self.fractions)
-        return result
+        return run_repair(
+            repairer, self.params, self.sources, self.fractions, outputs, progress=progress
+        )
 
 
 def _choose(merged: _Merged, data: Iterable[Any]) -> RepairChoice:

@@ -11,12 +11,13 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from onebasin.evaluation._refit.equations import RIDGES
-from onebasin.evaluation._refit.layer_fit import HELD_OUT
+from onebasin.evaluation._refit.held_out import HELD_OUT
 from onebasin.evaluation._refit.layers import RefitLayer
 from onebasin.evaluation._refit.operator_table import regression_of
-from onebasin.evaluation._refit.operators import Dense, Operator
+from onebasin.evaluation._refit.operators import Dense
 from onebasin.evaluation._refit.refit import LayerRefit, copied_network, stored_tensors
 from onebasin.evaluation._repair_result import RepairResult
+from onebasin.graph._network_run import Bound
 
 MAX_ROWS = 50_000
 """Maximum number of rows that are kept."""
@@ -26,6 +27,9 @@ MAX_ELEMENTS = 1 << 24
 
 MAX_STEPS = 50
 """Maximum number of steps of L-BFGS for each ridge."""
+
+ALL_RIDGES = (1e-6, 1e-5, *RIDGES)
+"""Ridges to choose from; the cross-entropy needs smaller ones than least squares."""
 
 SMALLEST_GAIN = 1e-6
 """Decrease of the held-out cross-entropy that is needed, so that rounding changes nothing."""
@@ -91,43 +95,33 @@ def fit_last_layer(
         The network; unchanged if the fit is not better on held-out batches, or if the last layer
         is not a linear layer on its own whose output is the only output of the model.
     """
-    layer = _last_layer(refit)
-    if layer is None or layer.weight is None:
+    layer = last_layer(refit)
+    if layer is None:
         return result
-    features, has_bias = refit.features, layer.bias is not None
-    *bound, own = features.graph.bind([*sources, result.params])
-    merged = copied_network(own, features.model)
-    samples = (_Sample(), _Sample())
-    given: dict[str, Any] = {}
-    operator: Operator | None = None
-    for number, (context, inputs, _) in enumerate(features.batches(), start=1):
-        *runs, run = context.graph.start([*bound, merged], inputs)
-        logits = [each.run_through(layer.node).double() for each in runs]
-        run.run_before(layer.node)
-        given = run.arguments(layer.node)
-        operator = regression_of(context.graph.nodes[layer.node].operator, given)
-        if not isinstance(operator, Dense) or logits[0].dim() != 2:
-            return result
-        shares = zip(fractions, logits, strict=True)
-        mean = torch.stack([share * each.softmax(1) for share, each in shares]).sum(0)
-        rows = given[operator.source].double()
-        sample = samples[number % HELD_OUT == 0]
-        sample.add([rows, run.run_through(layer.node).double(), mean], seed=number)
-    if operator is None or not all(sample.parts for sample in samples):
-        return result
-    scale = samples[0].parts[0].square().mean().sqrt().clamp(min=1e-30)
-    fitted, held_out = (sample.rows(scale, has_bias=has_bias) for sample in samples)
-    found = _choose(fitted, held_out, has_bias)
+    *bound, own = refit.features.graph.bind([*sources, result.params])
+    merged = copied_network(own, refit.features.model)
+    found = _collect(refit, layer, [*bound, merged], fractions)
     if found is None:
         return result
-    change, ridge = found
-    weight = given[layer.weight]
-    inner = change[: len(change) - has_bias] / scale
-    weight += operator.weight(inner[None], weight.shape).to(weight.dtype)
-    if layer.bias is not None:
-        given[layer.bias].add_(change[-1].to(weight.dtype))
+    scale = found.fitted.parts[0].square().mean().sqrt().clamp(min=1e-30)
+    has_bias = layer.bias is not None
+    samples = (found.fitted, found.held_out)
+    fitted, held_out = (sample.rows(scale, has_bias=has_bias) for sample in samples)
+    chosen = _choose(fitted, held_out, has_bias)
+    if chosen is None:
+        return result
+    change, ridge = chosen
+    found.add(layer, change[: len(change) - has_bias] / scale, change[-1])
     params = stored_tensors(merged, result.params)
     return replace(result, params=params, ridges={**result.ridges, layer.label: ridge})
+
+
+def last_layer(refit: LayerRefit) -> RefitLayer | None:
+    """Return the layer with a weight of its own whose output is the only output of the model."""
+    layer = refit.layers[-1]
+    names = [node.name for node in refit.features.graph.traced.exported.outputs]
+    is_alone = layer.weight is not None and layer.norm is None and layer.tie is None
+    return layer if is_alone and layer.target == layer.node and names == [layer.node] else None
 
 
 class _Sample:
@@ -161,12 +155,50 @@ class _Sample:
         return _Rows(inputs, logits, probabilities)
 
 
-def _last_layer(refit: LayerRefit) -> RefitLayer | None:
-    """Return the layer whose output is the only output of the model."""
-    layer = refit.layers[-1]
-    names = [node.name for node in refit.features.graph.traced.exported.outputs]
-    is_alone = layer.norm is None and layer.tie is None
-    return layer if is_alone and layer.target == layer.node and names == [layer.node] else None
+@dataclass(frozen=True)
+class _Collected:
+    """The rows of a linear layer, and the means to change the layer.
+
+    Args:
+        fitted, held_out: rows of the two parts of the batches.
+        given: arguments of the layer; its tensors are those of the merged network.
+        operator: its regression.
+    """
+
+    fitted: _Sample
+    held_out: _Sample
+    given: Mapping[str, Any]
+    operator: Dense
+
+    def add(self, layer: RefitLayer, inner: Tensor, bias: Tensor) -> None:
+        """Add changes to the weight and the bias of the layer."""
+        weight = self.given[str(layer.weight)]
+        weight += self.operator.weight(inner[None], weight.shape).to(weight.dtype)
+        if layer.bias is not None:
+            self.given[layer.bias].add_(bias.to(weight.dtype))
+
+
+def _collect(
+    refit: LayerRefit, layer: RefitLayer, networks: Sequence[Bound], fractions: Sequence[float]
+) -> _Collected | None:
+    """Return rows of a layer of the last network; None if it is not linear or rows are missing."""
+    fitted, held_out = _Sample(), _Sample()
+    found = None
+    for number, (context, inputs, _) in enumerate(refit.features.batches(), start=1):
+        *sources, merged = context.graph.start(networks, inputs)
+        logits = [run.run_through(layer.node).double() for run in sources]
+        merged.run_before(layer.node)
+        given = merged.arguments(layer.node)
+        operator = regression_of(context.graph.nodes[layer.node].operator, given)
+        if not isinstance(operator, Dense) or logits[0].dim() != 2:
+            return None
+        shares = zip(fractions, logits, strict=True)
+        mean = torch.stack([share * each.softmax(1) for share, each in shares]).sum(0)
+        inputs = given[operator.source].double()
+        sample = fitted if number % HELD_OUT else held_out
+        sample.add([inputs, merged.run_through(layer.node).double(), mean], seed=number)
+        found = _Collected(fitted, held_out, given, operator)
+    return found if fitted.parts and held_out.parts else None
 
 
 def _choose(fitted: _Rows, held_out: _Rows, has_bias: bool) -> tuple[Tensor, float] | None:
@@ -174,7 +206,7 @@ def _choose(fitted: _Rows, held_out: _Rows, has_bias: bool) -> tuple[Tensor, flo
     none = torch.zeros_like(fitted.inputs[:1].T @ fitted.logits[:1])
     before = best = float(held_out.cross_entropy(none))
     change, start, chosen = none, none, None
-    for ridge in reversed(RIDGES):  # each fit starts from the one with a larger ridge
+    for ridge in reversed(ALL_RIDGES):  # each fit starts from the one with a larger ridge
         change = fitted.fit(change, ridge, has_bias=has_bias)
         loss = float(held_out.cross_entropy(change))
         if not loss < min(best, before - SMALLEST_GAIN):
