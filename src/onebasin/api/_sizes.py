@@ -93,21 +93,22 @@ class Size:
                 f"size={self.value!r} needs an entry of config.json that is the number of units of "
                 "a group, and there is none; use size=1"
             )
-        batches: Any = [architecture.example_kwargs or architecture.example_args]
+        batches: Any = [(architecture.example_kwargs or architecture.example_args, None)]
         if data is not None:
             batches = laid_out(architecture, data, has_classes=False).batches()
+        used = [number for number, weight in enumerate(weights) if weight]
         with job.reporter.counting(f"merging at size {self.value:g}", batches) as progress:
             enlarged = merge_enlarged(
                 architecture.module,
-                [dict(source) for source in sources],
+                [dict(sources[number]) for number in used],
                 symmetry,
                 batches,
                 size=self.value,
-                weights=weights,
+                weights=[weights[number] for number in used],
                 equal=[each.groups for each in widths] or None,
                 progress=progress,
             )
-        changed = changed_arguments(widths, enlarged.num_separate, len(sources))
+        changed = changed_arguments(widths, enlarged.num_separate, len(used))
         if is_folder and changed is None:
             raise ArgumentError(
                 f"size={self.value!r} keeps units that config.json cannot express; choose a "

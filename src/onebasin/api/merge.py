@@ -206,7 +206,9 @@ def _average(
         data = None if repair is None else repair.data
         symmetry = matched.verified.symmetry
         sized = size.run(job, architecture, aligned, weights, symmetry, data)
-        return Average(sized.params, weights, matched, repair, sized.enlarged.repaired, sized)
+        repaired = sized.enlarged.repaired
+        repair = None if repaired is None else repair
+        return Average(sized.params, weights, matched, repair, repaired, sized)
     mean = LazyAverage(aligned, weights)
     for note in mean.notes:
         reporter.note(note)
