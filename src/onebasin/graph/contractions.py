@@ -58,9 +58,16 @@ def _contractions(node: torch.fx.Node) -> Iterator[tuple[torch.fx.Node, tuple[in
     given = named_arguments(node, node.args, dict(node.kwargs))
     if operator == "einsum":
         yield from _einsum(given)
+    if operator.startswith("conv_transpose") and _is_depthwise(given):
+        return
     for name, dims in CONTRACTED.get(operator, {}).items():
         if isinstance(given.get(name), torch.fx.Node):
             yield given[name], dims
+
+
+def _is_depthwise(given: Mapping[str, Any]) -> bool:
+    """Return whether each input channel of a transposed convolution is a group of its own."""
+    return given.get("groups", 1) == given["weight"].meta["val"].shape[0] > 1
 
 
 def _einsum(given: Mapping[str, Any]) -> Iterator[tuple[torch.fx.Node, tuple[int, ...]]]:

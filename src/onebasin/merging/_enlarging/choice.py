@@ -148,7 +148,8 @@ def _read_energy(
     for dim in dims:
         blocks = blocks_of([symmetry.layouts[name][dim]])
         for params in params_list if any(block.groups_at(group) for block in blocks) else ():
-            squares = params[name].detach().double().square().movedim(dim, 0).flatten(1).sum(1)
+            rows = params[name].detach().movedim(dim, 0).unsqueeze(-1).flatten(1)
+            squares = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).square()
             for block in blocks:
                 if block.groups_at(group):
                     energy += _units_first(squares.cpu(), block, group).flatten(1).sum(1)
