@@ -3,6 +3,8 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import spectral_norm
+from torch.nn.utils.parametrizations import weight_norm
 
 import onebasin
 from onebasin import OneBasinError
@@ -51,6 +53,31 @@ def depthwise():
     )
 
 
+def transposed():
+    """Return a model with a depthwise transposed convolution."""
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3),
+        nn.ReLU(),
+        nn.ConvTranspose2d(6, 6, 2, groups=6),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 3),
+    )
+
+
+def weight_normed():
+    return nn.Sequential(
+        weight_norm(nn.Linear(5, 12)), nn.ReLU(), weight_norm(nn.Linear(12, 9)), *mlp()[3:]
+    )
+
+
+def spectral_normed():
+    return nn.Sequential(
+        nn.Linear(5, 12), nn.ReLU(), spectral_norm(nn.Linear(12, 9)), nn.Tanh(), nn.Linear(9, 3)
+    )
+
+
 class WithConstant(nn.Module):
     """A model whose forward pass has the number of units as a constant."""
 
@@ -66,7 +93,16 @@ def normalized():
     return nn.Sequential(nn.Linear(5, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 3))
 
 
-SHAPES = {mlp: (5,), residual: IMAGES, depthwise: IMAGES, WithConstant: (5,), normalized: (5,)}
+SHAPES = {
+    mlp: (5,),
+    residual: IMAGES,
+    depthwise: IMAGES,
+    transposed: IMAGES,
+    weight_normed: (5,),
+    spectral_normed: (5,),
+    WithConstant: (5,),
+    normalized: (5,),
+}
 
 
 def networks(build, number=2):
@@ -97,7 +133,7 @@ def mean_output(models, inputs, weights=(0.5, 0.5)):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("build", [mlp, residual, depthwise])
+@pytest.mark.parametrize("build", [mlp, residual, depthwise, transposed, weight_normed])
 def test_all_units_give_the_mean_output(build):
     models = networks(build)
     inputs = inputs_for(build)
@@ -116,11 +152,11 @@ def test_all_units_of_three_networks_give_the_mean_output():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("build", [mlp, residual, depthwise])
+@pytest.mark.parametrize("build", [mlp, residual, depthwise, weight_normed, spectral_normed])
 def test_a_network_merged_with_itself_does_not_change_at_any_size(build):
     model = networks(build, 1)[0]
     inputs = inputs_for(build)
-    result = enlarged(build, [model, model], 1.4)
+    result = enlarged(build, [model, model], 1.6)
     assert sum(result.num_separate.values())
     torch.testing.assert_close(result.module(inputs), model(inputs), rtol=1e-5, atol=1e-5)
 
@@ -228,6 +264,44 @@ def test_merge_at_the_number_of_networks_needs_no_data():
     with torch.no_grad():
         expected = mean_output(models, inputs)
         torch.testing.assert_close(merged.load_into(mlp())(inputs), expected)
+
+
+class TwoInputs(nn.Module):
+    """A model of two inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(5, 8), nn.Linear(4, 8), nn.Linear(8, 3)
+
+    def forward(self, x, y):
+        return self.last(torch.relu(self.first(x) + self.second(y)))
+
+
+@torch.no_grad()
+def test_models_of_two_inputs_need_no_data():
+    models = [TwoInputs() for _ in range(2)]
+    inputs = torch.randn(4, 5), torch.randn(4, 4)
+    merged = onebasin.merge(TwoInputs(), models, size=2, example_inputs=inputs)
+    expected = sum(model(*inputs) for model in models) / 2
+    torch.testing.assert_close(merged.load_into(TwoInputs())(*inputs), expected)
+
+
+def test_no_units_of_networks_with_weight_zero_are_kept():
+    models = networks(mlp, 3)
+    inputs = torch.zeros(2, 5)
+    merged = onebasin.merge(mlp(), models, size=3, weights=[1, 0, 3], example_inputs=inputs)
+    model = merged.load_into(mlp())
+    assert model[0].out_features == 2 * 12
+    with torch.no_grad():
+        expected = mean_output([models[0], models[2]], inputs, (0.25, 0.75))
+        torch.testing.assert_close(model(inputs), expected)
+
+
+@pytest.mark.filterwarnings("ignore::onebasin.OneBasinWarning")
+def test_a_network_of_all_units_has_no_repair():
+    data = inputs_for(mlp), torch.arange(100) % 3
+    merged = onebasin.merge(mlp(), networks(mlp), data=data, size=2, evaluate=False)
+    assert merged.repair is None
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,8 @@ def merge_enlarged(
     features = Features(model, data)
     contracted = contracted_dims(features.graph)
     check = EnlargedCheck(model, contracted, _few(features.first))
-    groups, fixed = check.groups(symmetry, params_list[0])
     is_whole = size >= len(params_list)
+    groups, fixed = check.groups(symmetry, params_list[0], whole=is_whole)
     _check_groups(groups, fixed, whole=is_whole)
     if is_whole:
         chosen = {g: torch.ones(symmetry.groups[g].size, dtype=torch.bool) for g in groups}
