@@ -7,7 +7,8 @@ folder that the environment variable ONEBASIN_DATA names.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ class PairCase:
         num_seen: number of training examples for matchers and repairs.
         num_tested: number of test examples.
         is_chain: whether it is a chain of linear layers, for which annealing is fast.
+        classes: classes that each network is trained on; all if it is empty.
     """
 
     build: Callable[[], nn.Module]
@@ -40,6 +42,7 @@ class PairCase:
     num_seen: int = 10_000
     num_tested: int = 10_000
     is_chain: bool = False
+    classes: tuple[range, ...] = ()
 
     def data(self, root: Path | None) -> Dataset:
         """Return the dataset."""
@@ -49,6 +52,16 @@ class PairCase:
         self, data: Dataset, folder: Path, seeds: Sequence[int] = (0, 1)
     ) -> list[dict[str, Tensor]]:
         """Return the two networks; what the folder has of them is not trained again."""
+        if not self.classes:
+            return self._train(data, folder, seeds)
+        pairs = zip(self.classes, seeds, strict=True)
+        parts = [
+            self._train(data.with_classes(classes), folder / f"{classes[0]}-{classes[-1]}", [seed])
+            for classes, seed in pairs
+        ]
+        return [*chain.from_iterable(parts)]
+
+    def _train(self, data: Dataset, folder: Path, seeds: Sequence[int]) -> list[dict[str, Tensor]]:
         found = train(self.build(), data, seeds=seeds, recipe=self.recipe, checkpoints=folder)
         return [network.params for network in found]
 
@@ -93,3 +106,6 @@ VIT = PairCase(
     Recipe(epochs=5, batch_size=100, learning_rate=1e-3, stop_loss=None),
 )
 """A small vision transformer."""
+
+MNIST_SPLIT = replace(_mlp(128), classes=(range(5), range(5, 10)))
+"""Two networks with disjoint classes: A knows the digits 0 to 4, B the digits 5 to 9."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matcher_pairs import PAIRS, VIT, PairCase
+from matcher_pairs import MNIST_SPLIT, PAIRS, VIT, PairCase
 from merging_baselines import BASELINES
 from merging_page import page
 from publishing import add_folder, machine, publish, write
@@ -33,7 +33,7 @@ from onebasin.graph.binding import FunctionalModel
 from onebasin.matching import match_combined
 from onebasin.merging.enlarging import merge_enlarged
 
-CASES: Mapping[str, PairCase] = {**PAIRS, "vit": VIT}
+CASES: Mapping[str, PairCase] = {**PAIRS, "vit": VIT, "mnist-split": MNIST_SPLIT}
 """The kinds of networks that are trained here."""
 
 SIZES = {"size 1.2": 1.2}

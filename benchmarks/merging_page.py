@@ -37,7 +37,7 @@ def page(rows: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> s
         "those of one network. *unaligned* and *aligned* are averages of the weights. *ensemble*",
         "averages the probabilities of A and B. *PLeaS* and *RegMean* are the published formulas,",
         "followed by a reset of BatchNorm statistics. *size 1.2* keeps units that match badly from",
-        "both networks.",
+        "both networks. In *mnist-split*, A is trained on the digits 0 to 4 and B on 5 to 9.",
     ]
     for kind in dict.fromkeys(row["kind"] for row in rows):
         part = [row for row in rows if row["kind"] == kind]

@@ -1,4 +1,4 @@
-"""The last layer of a classifier is fit to the mean probabilities."""
+"""The last layer of a classifier is fit to the geometric mean of probabilities."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def cross_entropy(params: Params, sources: list[Params]) -> float:
     inputs = torch.cat(batches(1))
     with torch.no_grad():
         outputs = [FunctionalModel(build(), each)(inputs) for each in [*sources, params]]
-    mean = torch.stack([each.softmax(1) for each in outputs[:-1]]).mean(0)
+    mean = torch.stack(outputs[:-1]).mean(0).softmax(1)
     return float(-(mean * outputs[-1].log_softmax(1)).sum(1).mean())
 
 
@@ -41,11 +41,18 @@ def refit(sources: list[Params], outputs: Literal["values", "logits"]) -> Params
     return repair(build(), merged, sources, batches(), method="refit", outputs=outputs).params
 
 
-def test_logits_are_closer_to_the_mean_probabilities() -> None:
+def test_logits_are_closer_to_the_geometric_mean() -> None:
     sources = networks(2)
     values, logits = refit(sources, "values"), refit(sources, "logits")
     assert cross_entropy(logits, sources) < cross_entropy(values, sources) - 0.01
     assert torch.equal(logits["0.weight"], values["0.weight"])
+
+
+def test_networks_with_one_body_keep_the_mean_of_their_logits() -> None:
+    first, second = networks(2)
+    second = {**first, **{name: second[name] for name in ("2.weight", "2.bias")}}
+    mean, changed = average([first, second]), refit([first, second], "logits")
+    assert all(torch.allclose(changed[name], tensor, atol=1e-5) for name, tensor in mean.items())
 
 
 def test_equal_networks_are_not_changed() -> None:

@@ -53,9 +53,8 @@ def repair(
     chosen on one fifth of the batches. A BatchNorm is refit with the layer before it, to targets
     that are rescaled to the mean standard deviation of each unit in the sources (Jordan et al.
     2022, Eq. 4). A layer that is only read by a residual sum is fit to the sum. If the outputs are
-    `logits`, a linear last layer is then fit to the mean of the sources' probabilities by
-    cross-entropy, with a ridge to the least-squares solution. It is kept if it is better on
-    held-out batches.
+    `logits`, a linear last layer is then fit to the softmax of their mean by cross-entropy, with
+    a ridge to the least-squares solution. It is kept if it is better on held-out batches.
 
     Differs from the paper:
         - Supports any traced model: sites are nodes of the graph.

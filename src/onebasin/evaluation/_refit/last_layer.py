@@ -1,4 +1,4 @@
-"""Fit of the last layer of a classifier to the mean probabilities of the sources."""
+"""Fit of the last layer of a classifier to the geometric mean of probabilities."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Rows:
     Args:
         inputs: inputs of the layer, divided by their root mean square, and a one.
         logits: outputs of the layer before the fit.
-        probabilities: mean probabilities of the sources.
+        probabilities: geometric mean of the sources' probabilities, with a sum of 1.
     """
 
     inputs: Float64[Tensor, "n d"]
@@ -80,10 +80,13 @@ def fit_last_layer(
     sources: Sequence[Mapping[str, Tensor]],
     fractions: Sequence[float],
 ) -> RepairResult:
-    """Fit the last layer of a refit network to the mean probabilities of its sources.
+    """Fit the last layer of a refit network to the geometric mean of probabilities.
 
-    The layer minimizes the cross-entropy with a ridge to its least-squares solution, by L-BFGS
-    in float64. The ridge is chosen on one fifth of the batches. The data are read once more.
+    The geometric mean of the sources' probabilities is the softmax of their mean logits. For
+    sources with different classes, the arithmetic mean has a tie between two classes on almost
+    every example, and the geometric mean has none. The layer minimizes the cross-entropy with a
+    ridge to its least-squares solution, by L-BFGS in float64. The ridge is chosen on one fifth of
+    the batches. The data are read once more.
 
     Args:
         refit: the refit.
@@ -193,7 +196,7 @@ def _collect(
         if not isinstance(operator, Dense) or logits[0].dim() != 2:
             return None
         shares = zip(fractions, logits, strict=True)
-        mean = torch.stack([share * each.softmax(1) for share, each in shares]).sum(0)
+        mean = torch.stack([share * each for share, each in shares]).sum(0).softmax(1)
         inputs = given[operator.source].double()
         sample = fitted if number % HELD_OUT else held_out
         sample.add([inputs, merged.run_through(layer.node).double(), mean], seed=number)
