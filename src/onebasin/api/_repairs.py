@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from onebasin._text import counted
 from onebasin.api._data import laid_out
@@ -14,6 +14,7 @@ from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture
 from onebasin.data.data import Data
 from onebasin.errors import ArgumentError
+from onebasin.evaluation._norm_tuning import tune_norms
 from onebasin.evaluation._repair import Method, repair
 from onebasin.evaluation._repair_choice import RepairChoice, repair_best
 from onebasin.evaluation._repair_result import RepairResult
@@ -30,15 +31,17 @@ class Repair:
     Args:
         method: method of `onebasin.merging.repair`; None to choose it on held-out data.
         data: data whose training split is used.
+        tune_norms: whether gains and biases are trained at the end.
         choice: the choice, or None if the user chose.
     """
 
     method: Method | None
     data: Data
+    tune_norms: bool = False
     choice: RepairChoice | None = None
 
     @classmethod
-    def of(cls, name: str, data: Data | None) -> Repair | None:
+    def of(cls, name: str, data: Data | None, *, tune_norms: bool = False) -> Repair | None:
         """Return the repair that the user chose; the default one needs data.
 
         Raises:
@@ -47,6 +50,11 @@ class Repair:
         if name not in get_args(RepairName):
             known = ", ".join(map(repr, get_args(RepairName)))
             raise ArgumentError(f"repair={name!r} is unknown; choose {known}")
+        if tune_norms and (data is None or name == "none"):
+            raise ArgumentError(
+                "tune_norms=True trains on data at the end of a repair; pass data=, and no "
+                "repair='none'"
+            )
         if name == "none" or (name == "auto" and data is None):
             return None
         if data is None:
@@ -54,7 +62,7 @@ class Repair:
                 f"repair={name!r} runs the networks on data; pass data=, such as data='digits'"
             )
         method: Any = None if name == "auto" else name
-        return cls(method, data)
+        return cls(method, data, tune_norms)
 
     def fitted(self, architecture: Architecture) -> Repair:
         """Return the repair with data in a form that the architecture takes.
@@ -88,12 +96,13 @@ class Repair:
             reporter: shows progress and notes.
         """
         # A reset runs the average only, so the networks need not be in memory.
-        held = [] if self.method == "reset" else [dict(source) for source in sources]
+        is_reset = self.method == "reset" and not self.tune_norms
+        held = [] if is_reset else [dict(source) for source in sources]
         batches, module = self.data.batches(), architecture.module
         mean = dict(LazyAverage(held or sources, weights))
         title = "choosing a repair" if self.method is None else f"repairing by {self.method}"
         with reporter.counting(title, batches) as progress:
-            outputs = "logits" if self.data.task == "classification" else "values"
+            outputs = "logits" if self.has_logits else "values"
             options: Any = {"weights": weights, "outputs": outputs, "progress": progress}
             if self.method is None:
                 repaired, choice = repair_best(module, mean, held, batches, **options)
@@ -101,14 +110,42 @@ class Repair:
             else:
                 repaired = repair(module, mean, held, batches, method=self.method, **options)
                 chosen = self
+        if self.tune_norms:
+            repaired = replace(repaired, params=self.tuned(module, repaired.params, held, weights))
         for site, reason in repaired.skipped.items():
             reporter.note(f"{chosen.method}: {site}: {reason}")
         return chosen, repaired
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether the outputs are logits of classes."""
+        return self.data.task == "classification"
+
+    def tuned(
+        self,
+        module: nn.Module,
+        params: Mapping[str, Tensor],
+        sources: Sequence[Mapping[str, Tensor]],
+        weights: Sequence[float],
+        *,
+        source_model: nn.Module | None = None,
+    ) -> dict[str, Tensor]:
+        """Return a merged network with trained gains and biases; see `tune_norms`."""
+        return tune_norms(
+            module,
+            params,
+            sources,
+            self.data.batches(),
+            weights=weights,
+            are_logits=self.has_logits,
+            source_model=source_model,
+        )
 
     def to_json(self, repaired: RepairResult) -> dict[str, Any]:
         """Return a summary of the repair as plain JSON values."""
         return {
             "method": self.method,
+            "tune_norms": self.tune_norms,
             "distances": None if self.choice is None else dict(self.choice.distances),
             "data": self.data.name,
             "normalize": self.data.normalization,
@@ -120,6 +157,7 @@ class Repair:
     def to_text(self, repaired: RepairResult) -> str:
         """Return a summary of the repair as one line."""
         text = f"{self.method}: {counted(len(repaired.sites), 'layer')} on {self.data.name}"
+        text += ", gains and biases trained" if self.tune_norms else ""
         if self.choice is None or not self.choice.distances:
             return text
         distances = ", ".join(f"{name} {d:.3g}" for name, d in self.choice.distances.items())

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from onebasin._text import counted
 from onebasin.api._architectures import AnyArchitecture, NamedArchitecture
-from onebasin.api._data import laid_out
 from onebasin.api._job import Job
+from onebasin.api._repairs import Repair
 from onebasin.api._widths import changed_arguments, width_arguments
 from onebasin.checkpoints import Architecture
-from onebasin.data.data import Data
 from onebasin.errors import ArgumentError
 from onebasin.merging.enlarging import Enlarged, merge_enlarged
 from onebasin.symmetry import Symmetry
@@ -71,7 +70,7 @@ class Size:
         sources: Sequence[Mapping[str, Tensor]],
         weights: Sequence[float],
         symmetry: Symmetry,
-        data: Data | None,
+        repair: Repair | None,
     ) -> SizedNetwork:
         """Return the enlarged network.
 
@@ -81,7 +80,7 @@ class Size:
             sources: the aligned networks.
             weights: weights of the networks.
             symmetry: symmetry of the architecture.
-            data: data whose training split is used; None if all units are kept.
+            repair: the refit; None without data.
 
         Raises:
             OneBasinError: the model cannot be enlarged, or a configuration file cannot express it.
@@ -94,8 +93,8 @@ class Size:
                 "a group, and there is none; use size=1"
             )
         batches: Any = [(architecture.example_kwargs or architecture.example_args, None)]
-        if data is not None:
-            batches = laid_out(architecture, data, has_classes=False).batches()
+        if repair is not None:
+            batches = repair.data.batches()
         used = [number for number, weight in enumerate(weights) if weight]
         with job.reporter.counting(f"merging at size {self.value:g}", batches) as progress:
             enlarged = merge_enlarged(
@@ -108,6 +107,15 @@ class Size:
                 equal=[each.groups for each in widths] or None,
                 progress=progress,
             )
+        if repair is not None and repair.tune_norms and enlarged.repaired is not None:
+            params = repair.tuned(
+                enlarged.module,
+                enlarged.params,
+                sources,
+                weights,
+                source_model=architecture.module,
+            )
+            enlarged = replace(enlarged, params=params)
         changed = changed_arguments(widths, enlarged.num_separate, len(used))
         if is_folder and changed is None:
             raise ArgumentError(

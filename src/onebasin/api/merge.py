@@ -41,6 +41,7 @@ def merge(
     symmetry: Any = None,
     verify: bool = True,
     repair: str = "auto",
+    tune_norms: bool = False,
     size: int | float = 1,
     evaluate: bool = True,
     max_test_examples: int | None = None,
@@ -78,6 +79,8 @@ def merge(
             of all units), "rescale" or "refit" (recompute all weights by least squares). "auto"
             selects reset, repair or refit: the one whose outputs are closest to the mean output
             of the networks on held-out data. Without data it is "none".
+        tune_norms: whether to train the gains and biases of the repaired network on the data,
+            without labels, to reproduce the mean output. It takes longer than the refit.
         size: size of the merged network as a multiple of that of one network, from 1 to the number
             of networks. Above 1, units that match badly are kept from every network, and all
             layers are refit. The number of networks keeps all units; the output is then the mean
@@ -128,7 +131,9 @@ def merge(
     evaluation = EvaluationOptions(evaluate, max_test_examples)
     job = job.load(data)
     evaluation.check(job.data)
-    chosen = Repair.of("refit" if chosen_size and job.data else repair, job.data)
+    chosen = Repair.of(
+        "refit" if chosen_size and job.data else repair, job.data, tune_norms=tune_norms
+    )
     matcher = _matcher(job, chosen)
     is_run = chosen is not None or bool(matcher and matcher.runs_model)
     with job.open(is_run=is_run or evaluation.runs_model(job.data)) as opened:
@@ -203,9 +208,8 @@ def _average(
     params_list = networks.params_list
     aligned = matched.apply(params_list) if matched else params_list
     if size is not None and matched is not None:
-        data = None if repair is None else repair.data
         symmetry = matched.verified.symmetry
-        sized = size.run(job, architecture, aligned, weights, symmetry, data)
+        sized = size.run(job, architecture, aligned, weights, symmetry, repair)
         repaired = sized.enlarged.repaired
         repair = None if repaired is None else repair
         return Average(sized.params, weights, matched, repair, repaired, sized)

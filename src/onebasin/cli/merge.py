@@ -45,6 +45,14 @@ def merge(
             "checkpoints on held-out data; otherwise it is none.",
         ),
     ] = "auto",
+    tune_norms: Annotated[
+        bool,
+        typer.Option(
+            "--tune-norms",
+            help="Train the gains and biases of the repaired network on --data, without labels, to "
+            "reproduce the mean output of the checkpoints.",
+        ),
+    ] = False,
     size: Annotated[
         float,
         typer.Option(
@@ -86,6 +94,7 @@ def merge(
             data=source,
             align=align,
             repair=repair,
+            tune_norms=tune_norms,
             size=size,
             output=out,
             save_permutation=save_permutation,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from onebasin._checks import checks_arguments
 from onebasin.errors import ArgumentError, check_choice
 from onebasin.evaluation._activation_repair import ActivationRepair
+from onebasin.evaluation._norm_tuning import tune_norms as train_norms
 from onebasin.evaluation._paths import normalize_weights
 from onebasin.evaluation._refit.last_layer import fit_last_layer
 from onebasin.evaluation._refit.refit import LayerRefit
@@ -32,6 +34,7 @@ def repair(
     method: Method = "repair",
     weights: Sequence[int | float] | None = None,
     outputs: OutputKind = "values",
+    tune_norms: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> RepairResult:
     r"""Repair a merged network by unlabeled data.
@@ -74,6 +77,9 @@ def repair(
         method: `reset`, `repair`, `rescale` or `refit`.
         weights: weights of the sources in the merged network; equal by default.
         outputs: `logits` if the outputs are logits of classes, otherwise `values`. Used by `refit`.
+        tune_norms: whether to train gains and biases (all parameters with one dimension) at the
+            end, by Adam against the mean outputs of the sources. The epoch that is best on a
+            held-out fifth of the batches is kept.
         progress: called with the number of batches done.
 
     Returns:
@@ -85,14 +91,20 @@ def repair(
     """
     check_choice("method", method, Method)
     check_choice("outputs", outputs, OutputKind)
+    if not sources and (method != "reset" or tune_norms):
+        raise ArgumentError("sources is empty; pass the networks that were merged")
     if method == "reset":
         fresh = fresh_statistics(model, params, data)
-        return RepairResult(fresh, tuple(layers_with_statistics(model)))
-    if not sources:
-        raise ArgumentError("sources is empty; pass the networks that were merged")
-    fractions = normalize_weights(weights, len(sources))
-    repairer = repairer_for(model, data, method)
-    return run_repair(repairer, params, sources, fractions, outputs, progress=progress)
+        result = RepairResult(fresh, tuple(layers_with_statistics(model)))
+    else:
+        fractions = normalize_weights(weights, len(sources))
+        repairer = repairer_for(model, data, method)
+        result = run_repair(repairer, params, sources, fractions, outputs, progress=progress)
+    if not tune_norms:
+        return result
+    are_logits = outputs == "logits"
+    tuned = train_norms(model, result.params, sources, data, weights=weights, are_logits=are_logits)
+    return replace(result, params=tuned)
 
 
 def run_repair(
