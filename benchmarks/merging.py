@@ -165,7 +165,8 @@ def _pair(kind: str, seed: int, options: argparse.Namespace) -> tuple[nn.Module,
         return model, networks, PAIRS["resnet20"].data(options.data_root)
     case = CASES[kind]
     data = case.data(options.data_root)
-    networks = case.networks(data, options.cache / kind, seeds=(seed, seed + 1))
+    folder = options.cache / (f"{kind}-{seed}" if seed else kind)
+    networks = case.networks(data, folder, seeds=(seed, seed + 1))
     return case.build(), networks, data
 
 

@@ -282,3 +282,16 @@ def test_averaged_vectors_of_spectral_normalization_are_noted(capsys, tmp_path, 
     assert found.err.startswith(
         "onebasin: note: the vectors of spectral normalization are averaged"
     )
+
+
+def test_every_checkpoint_keeps_its_last_layer(capsys, tmp_path, a, b):
+    out = tmp_path / "merged.safetensors"
+    options = ("--heads", "own", "--data", "digits", "--json", *TINY)
+    found = succeed(capsys, "merge", "mlp", a, b, "-o", out, *options)
+    further = tmp_path / "merged-head-2.safetensors"
+    assert found.data["heads"] == [str(further)]
+    first, second = read(out), read(further)
+    different = {name for name in first if not first[name].equal(second[name])}
+    assert different == {"layers.2.weight", "layers.2.bias"}
+    message = fail(capsys, "merge", "mlp", a, b, "-o", out, "--heads", "own", *TINY)
+    assert "--heads own fits last layers on data; pass --data" in message

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from onebasin import __version__
 from onebasin._files import check_no_link
+from onebasin.api._heads import head_files
 from onebasin.api._job import Job
 from onebasin.api._networks import Networks
 from onebasin.api._sizes import SizedNetwork
@@ -32,7 +33,9 @@ from onebasin.errors import OneBasinError
 from onebasin.symmetry import Permutation
 
 
-def check_outputs(job: Job, output: Any, permutation_file: Any, *, like: int) -> None:
+def check_outputs(
+    job: Job, output: Any, permutation_file: Any, *, like: int, num_heads: int = 0
+) -> None:
     """Check that the outputs of a function can be written.
 
     Args:
@@ -40,14 +43,17 @@ def check_outputs(job: Job, output: Any, permutation_file: Any, *, like: int) ->
         output: path of the resulting network, or None.
         permutation_file: path of the permutation, or None.
         like: index of the network whose configuration files are copied to an output folder.
+        num_heads: number of last layers, each with an output file; 0 if they are shared.
 
     Raises:
         OneBasinError: a path cannot be written, is an input, or is given twice; or a file to copy
             is outside of the folder of the checkpoint.
     """
     inputs = job.input_files
+    outputs = [] if output is None else [output, *head_files(output, num_heads)]
+    for path in outputs:
+        check_writable(path, inputs=inputs)
     if output is not None:
-        check_writable(output, inputs=inputs)
         source = job.sources[like].path
         if output_form(output) == "folder" and source is not None and source.is_dir():
             companion_files(source)
@@ -58,9 +64,9 @@ def check_outputs(job: Job, output: Any, permutation_file: Any, *, like: int) ->
                 f"{path}: a permutation is written as .safetensors; choose such a name"
             )
         check_replaceable(path)
-        if output is not None and path.resolve() == Path(output).resolve():
+        if path.resolve() in {Path(each).resolve() for each in outputs}:
             raise OneBasinError(
-                f"{output}: cannot hold both the network and the permutation; give two paths"
+                f"{path}: cannot hold both the network and the permutation; give two paths"
             )
 
 

@@ -15,7 +15,7 @@ from onebasin.checkpoints import Architecture
 from onebasin.data.data import Data
 from onebasin.errors import ArgumentError
 from onebasin.evaluation._norm_tuning import tune_norms
-from onebasin.evaluation._repair import Method, repair
+from onebasin.evaluation._repair import Method, OutputKind, repair
 from onebasin.evaluation._repair_choice import RepairChoice, repair_best
 from onebasin.evaluation._repair_result import RepairResult
 from onebasin.graph._normalization import layers_with_statistics
@@ -102,8 +102,7 @@ class Repair:
         mean = dict(LazyAverage(held or sources, weights))
         title = "choosing a repair" if self.method is None else f"repairing by {self.method}"
         with reporter.counting(title, batches) as progress:
-            outputs = "logits" if self.has_logits else "values"
-            options: Any = {"weights": weights, "outputs": outputs, "progress": progress}
+            options: Any = {"weights": weights, "outputs": self.outputs, "progress": progress}
             if self.method is None:
                 repaired, choice = repair_best(module, mean, held, batches, **options)
                 chosen = replace(self, method=choice.method, choice=choice)
@@ -117,9 +116,9 @@ class Repair:
         return chosen, repaired
 
     @property
-    def has_logits(self) -> bool:
-        """Whether the outputs are logits of classes."""
-        return self.data.task == "classification"
+    def outputs(self) -> OutputKind:
+        """The kind of the outputs of the networks: logits of classes, or other values."""
+        return "logits" if self.data.task == "classification" else "values"
 
     def tuned(
         self,
@@ -137,7 +136,7 @@ class Repair:
             sources,
             self.data.batches(),
             weights=weights,
-            are_logits=self.has_logits,
+            are_logits=self.outputs == "logits",
             source_model=source_model,
         )
 

@@ -13,16 +13,24 @@ from onebasin._text import counted
 from onebasin.api._alignment import match_networks
 from onebasin.api._data import note_normalization
 from onebasin.api._evaluation import EvaluationOptions
+from onebasin.api._heads import check_heads, head_files
 from onebasin.api._job import Job, MatchingOptions, NetworkOptions
 from onebasin.api._matchers import AUTO, Matcher
 from onebasin.api._networks import MERGED, UNALIGNED, Networks, check_distinct, names_of
-from onebasin.api._outputs import check_outputs, finished, metadata_of, save_permutations
+from onebasin.api._outputs import (
+    check_outputs,
+    finished,
+    metadata_of,
+    save_permutations,
+    write_network,
+)
 from onebasin.api._repairs import Repair
 from onebasin.api._reporter import Reporter
 from onebasin.api._sizes import Size
 from onebasin.api.merged import Average, Merged
 from onebasin.api.reports import Report
 from onebasin.errors import ArgumentError, public
+from onebasin.evaluation._heads import HeadFit
 from onebasin.evaluation._paths import normalize_weights
 from onebasin.graph._normalization import keeps_spectral_vectors, layers_with_statistics
 from onebasin.merging.averages import LazyAverage
@@ -43,6 +51,7 @@ def merge(
     repair: str = "auto",
     tune_norms: bool = False,
     size: int | float = 1,
+    heads: str = "shared",
     evaluate: bool = True,
     max_test_examples: int | None = None,
     example_inputs: Any = None,
@@ -85,14 +94,18 @@ def merge(
             of networks. Above 1, units that match badly are kept from every network, and all
             layers are refit. The number of networks keeps all units; the output is then the mean
             output. `onebasin.resize` builds the module.
+        heads: "shared" merges the last layers. "own" keeps one last layer for each network, for
+            networks with different tasks: the body is merged and refit, and the last layer is
+            then fit once to the outputs of each network. See `Merged.heads`.
         evaluate: whether to evaluate the networks on the data.
         max_test_examples: number of test examples to evaluate on; all by default.
         example_inputs: the inputs of one call of the module; see `align`.
         arch_args: arguments of a named architecture.
         key: which state dict of a file to read; see `align`.
-        output: file or folder of the merged network. Without a repair it is written tensor by
-            tensor, so the networks can be larger than memory with `verify=False`. Existing files
-            are treated as in `align`.
+        output: file or folder of the merged network. With `heads="own"` it has the last layer of
+            the first network, and files such as `merged-head-2.pt` have those of the others.
+            Without a repair it is written tensor by tensor, so the networks can be larger than
+            memory with `verify=False`. Existing files are treated as in `align`.
         save_permutation: file of the permutation (`.safetensors`), one for each further network.
         seed: random seed of the search and the verification.
         progress: whether to show progress bars.
@@ -125,20 +138,21 @@ def merge(
         aligns=align,
     )
     _check(job, data, align, repair, save_permutation)
+    owns_heads = check_heads(heads, data=data, repair=repair, size=size)
     chosen_size = Size.of(size, len(job.sources), data=data, align=align, repair=repair)
     shares = normalize_weights(weights, len(job.sources))
-    check_outputs(job, output, save_permutation, like=0)
+    num_heads = len(job.sources) if owns_heads else 0
+    check_outputs(job, output, save_permutation, like=0, num_heads=num_heads)
     evaluation = EvaluationOptions(evaluate, max_test_examples)
     job = job.load(data)
     evaluation.check(job.data)
-    chosen = Repair.of(
-        "refit" if chosen_size and job.data else repair, job.data, tune_norms=tune_norms
-    )
+    is_refit = bool(chosen_size or owns_heads) and job.data is not None
+    chosen = Repair.of("refit" if is_refit else repair, job.data, tune_norms=tune_norms)
     matcher = _matcher(job, chosen)
     is_run = chosen is not None or bool(matcher and matcher.runs_model)
     with job.open(is_run=is_run or evaluation.runs_model(job.data)) as opened:
         check_distinct(opened, "merge")
-        average = _average(job, opened, shares, matcher, chosen, chosen_size)
+        average = _average(job, opened, shares, matcher, chosen, chosen_size, owns_heads)
         sized = average.sized
         metadata = metadata_of(
             opened if sized is None else replace(opened, metadata=sized.metadata),
@@ -147,10 +161,13 @@ def merge(
             method=average.matched and average.matched.method,
             repair=average.repair and average.repair.method,
             size=chosen_size and chosen_size.value,
+            heads="own" if owns_heads else None,
             seed=seed,
             keys=job.keys or None,
         )
         network = finished(job, opened, average.params, metadata, output, like=0, sized=sized)
+        for path, head in zip(head_files(output, num_heads), average.heads[1:], strict=False):
+            write_network(job, path, head, metadata, like=opened.checkpoints[0])
         report = _report(job, opened, average, evaluation)
     saved = (
         save_permutations(average.matched.from_others, save_permutation) if average.matched else ()
@@ -195,10 +212,14 @@ def _average(
     matcher: Matcher | None,
     repair: Repair | None,
     size: Size | None,
+    owns_heads: bool,
 ) -> Average:
     """Align the networks if there is a matcher, average them, and repair the average."""
     architecture, reporter = networks.architecture, job.reporter
     repair = None if repair is None else repair.fitted(architecture)
+    heads = None
+    if owns_heads and repair is not None:  # finds the last layer before any long work
+        heads = HeadFit(architecture.module, repair.data.batches())
     matcher = None if matcher is None else matcher.fitted(architecture)
     _note_averages(architecture.module, has_data=job.data is not None, reporter=reporter)
     used = repair.data if repair is not None else matcher and matcher.data
@@ -219,7 +240,12 @@ def _average(
     if repair is None:
         return Average(mean, weights, matched, None, None)
     repair, repaired = repair.run(architecture, aligned, weights, reporter)
-    return Average(repaired.params, weights, matched, repair, repaired)
+    if heads is None:
+        return Average(repaired.params, weights, matched, repair, repaired)
+    with reporter.progress("fitting the last layers"):
+        own = heads.fit(repaired.params, [dict(each) for each in aligned], repair.outputs)
+    repaired = replace(repaired, params=own[0])
+    return Average(own[0], weights, matched, repair, repaired, heads=own)
 
 
 def _note_averages(model: nn.Module, *, has_data: bool, reporter: Reporter) -> None:
@@ -238,9 +264,11 @@ def _report(
 ) -> Report | None:
     """Return the evaluations of the networks, their average, the result and the ensemble."""
     labels = job.labels
-    given = ["A", "B"] if len(labels) == 2 else names_of(labels, reserved=[MERGED])
+    own = {f"{MERGED}, head {n}": head for n, head in enumerate(average.heads[1:], start=2)}
+    given = ["A", "B"] if len(labels) == 2 else names_of(labels, reserved=[MERGED, *own])
     named: dict[str, Mapping[str, Tensor]] = dict(zip(given, networks.params_list, strict=True))
     named |= {UNALIGNED: LazyAverage(networks.params_list, average.weights), MERGED: average.params}
+    named |= own
     if evaluation.runs_model(job.data):
         job.note_splits("test")
     report = evaluation.report(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from onebasin._text import counted
 from onebasin.api._alignment import Matched, matched_to_json
+from onebasin.api._heads import head_files
 from onebasin.api._repairs import Repair
 from onebasin.api._sizes import SizedNetwork
 from onebasin.api.reports import Report
-from onebasin.api.results import ComputedNetwork, NetworkResult
-from onebasin.errors import public
+from onebasin.api.results import ComputedNetwork, NetworkResult, load_params
+from onebasin.checkpoints import check_writable
+from onebasin.errors import ArgumentError, check_whole, public
 from onebasin.evaluation._repair_result import RepairResult
 from onebasin.matching import ManyMatching, Matching
 from onebasin.merging._resizing import resize
@@ -31,6 +36,7 @@ class Average:
         repair: the repair, or None.
         repaired: the result of the repair, or None.
         sized: the network that is larger than its sources, or None.
+        heads: the network with the last layer of each source; empty if they share one.
     """
 
     params: Mapping[str, Tensor]
@@ -39,6 +45,7 @@ class Average:
     repair: Repair | None
     repaired: RepairResult | None
     sized: SizedNetwork | None = None
+    heads: Sequence[Mapping[str, Tensor]] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,19 +111,62 @@ class Merged(NetworkResult):
         sized = self._average.sized
         return None if sized is None else sized.arguments
 
+    @property
+    def heads(self) -> tuple[Mapping[str, Tensor], ...]:
+        """With `heads="own"`, the complete network with the last layer of each source.
+
+        The first one is `state_dict`. All have the same body.
+        """
+        own = self._average.heads
+        return (self.state_dict, *own[1:]) if own else ()
+
+    @property
+    def head_files(self) -> tuple[Path, ...]:
+        """The written files of all `heads` but the first."""
+        return tuple(head_files(self.output, len(self._average.heads)))
+
     @public
-    def load_into(self, module: nn.Module) -> nn.Module:
+    def load_into(self, module: nn.Module, *, head: int = 0) -> nn.Module:
         """Copy the network into a module of the same architecture, and return the module.
 
         With `size=` above 1 the module is not changed. The returned module is a copy with the sizes
         of the network; see `onebasin.resize`.
 
+        Args:
+            module: the module.
+            head: with `heads="own"`, index of the source whose last layer is used.
+
         Raises:
-            OneBasinError: the tensors do not fit the module.
+            OneBasinError: the tensors do not fit the module, or `head` is not a valid index.
         """
-        if self._average.sized is None:
-            return super().load_into(module)
-        return resize(module, self.state_dict)
+        number = max(1, len(self._average.heads))
+        if check_whole("head", head, least=0) >= number:
+            raise ArgumentError(
+                f"head={head!r} is not an index of {counted(number, 'head')}; use 0 to {number - 1}"
+            )
+        if self._average.sized is not None:
+            return resize(module, self.state_dict)
+        return load_params(self.heads[head] if head else self.state_dict, module)
+
+    @public
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network as the command does: names and dtypes as in the input file.
+
+        With `heads="own"`, further files such as `merged-head-2.pt` hold the other `heads`.
+
+        Args:
+            path: a `.safetensors` or `.pt` file, or a folder. An existing checkpoint file is
+                replaced; inputs, other files and folders with files are not.
+
+        Raises:
+            OneBasinError: a path cannot be written, or must not be replaced.
+        """
+        further = head_files(path, len(self._average.heads))
+        for file in further:
+            check_writable(file)
+        super().save(path)
+        for file, head in zip(further, self.heads[1:], strict=True):
+            self.network.write(file, head)
 
     def summary(self) -> str:
         """Return the text that `onebasin merge` prints."""
@@ -126,6 +176,8 @@ class Merged(NetworkResult):
             parts.append(average.sized.to_text())
         if average.repair and average.repaired:
             parts.append(average.repair.to_text(average.repaired))
+        if average.heads:
+            parts.append(f"{len(average.heads)} last layers, one for each network")
         return "\n".join([*parts, *([self.evaluation.to_text()] if self.evaluation else [])])
 
     def to_json(self) -> dict[str, Any]:
@@ -134,6 +186,7 @@ class Merged(NetworkResult):
         repair, repaired = average.repair, average.repaired
         return {
             **self.files_to_json(),
+            "heads": list(map(str, self.head_files)),
             "weights": list(average.weights),
             **matched_to_json(average.matched),
             "repair": repair.to_json(repaired) if repair and repaired else None,

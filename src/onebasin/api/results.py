@@ -62,6 +62,30 @@ class ComputedNetwork:
         return self.load()
 
 
+def load_params(state_dict: Mapping[str, Tensor], module: nn.Module) -> nn.Module:
+    """Copy a network into a module of the same architecture, and return the module.
+
+    Raises:
+        OneBasinError: the tensors do not fit the module.
+    """
+    from onebasin.checkpoints import TiedView, check_fits, tied_names
+
+    check_model(module)
+    try:
+        check_fits(state_dict, module)
+    except ArgumentError as error:
+        problem = str(error).partition(";")[0]
+        raise ArgumentError(f"{problem}; pass a module of the same architecture") from error
+    params = TiedView(state_dict, tied_names(module))
+    try:
+        module.load_state_dict({name: params[name] for name in params}, strict=False)
+    except RuntimeError as error:
+        raise ArgumentError(
+            f"{type(module).__name__} does not take the tensors ({' '.join(str(error).split())})"
+        ) from error
+    return module
+
+
 class NetworkResult(Summarized):
     """The base of results with a network."""
 
@@ -97,23 +121,7 @@ class NetworkResult(Summarized):
         Raises:
             OneBasinError: the tensors do not fit the module.
         """
-        from onebasin.checkpoints import TiedView, check_fits, tied_names
-
-        check_model(module)
-        try:
-            check_fits(self.state_dict, module)
-        except ArgumentError as error:
-            problem = str(error).partition(";")[0]
-            raise ArgumentError(f"{problem}; pass a module of the same architecture") from error
-        params = TiedView(self.state_dict, tied_names(module))
-        try:
-            module.load_state_dict({name: params[name] for name in params}, strict=False)
-        except RuntimeError as error:
-            raise ArgumentError(
-                f"{type(module).__name__} does not take the tensors "
-                f"({' '.join(str(error).split())})"
-            ) from error
-        return module
+        return load_params(self.state_dict, module)
 
     @public
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -61,6 +61,14 @@ def merge(
             "all weights are refit on --data. Load the result with onebasin.resize.",
         ),
     ] = 1.0,
+    heads: Annotated[
+        Literal["shared", "own"],
+        typer.Option(
+            help="Merge the last layers (shared), or keep one for each checkpoint (own), for "
+            "checkpoints with different tasks. The body is then merged and refit on --data. "
+            "The output has the last layer of A, and OUT-head-2 that of B.",
+        ),
+    ] = "shared",
     save_permutation: PermutationFile = None,
     evaluation: EvaluationOptions,
     options: RunOptions,
@@ -96,13 +104,14 @@ def merge(
             repair=repair,
             tune_norms=tune_norms,
             size=size,
+            heads=heads,
             output=out,
             save_permutation=save_permutation,
             **matching.keywords,
             **evaluation.keywords,
             **options.keywords,
         )
-        console.result("merge", merged, paths, [out, *merged.permutation_files])
+        console.result("merge", merged, paths, [out, *merged.head_files, *merged.permutation_files])
 
 
 def parse_weights(text: str) -> list[float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Any
@@ -74,6 +75,12 @@ class LayerRefit:
         self.features = Features(model, in_pieces(data, model), graphs=graphs)
         self.layers, self.skipped = find_layers(self.features.graph)
         check_found(self.layers, self.skipped, "layer that can be refit")
+
+    def of_layer(self, layer: RefitLayer) -> LayerRefit:
+        """Return a refit of one of the layers alone, on the same data."""
+        refit = copy(self)
+        refit.layers, refit.skipped = [layer], {}
+        return refit
 
     @property
     def sites(self) -> tuple[str, ...]:
