@@ -5,11 +5,13 @@ import torch
 from torch import nn
 from torch.nn.utils import spectral_norm
 from torch.nn.utils.parametrizations import weight_norm
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import onebasin
 from onebasin import OneBasinError
 from onebasin.merging.enlarging import merge_enlarged
 from onebasin.symmetry import infer_symmetry
+from onebasin.symmetry._enlargement import Enlargement
 
 IMAGES = (1, 8, 8)
 
@@ -201,6 +203,30 @@ def test_groups_with_constant_sizes_are_merged():
         enlarged(WithConstant, models, 2)
 
 
+class LargestTensor(TorchDispatchMode):
+    """Records the number of entries of the largest tensor that an operation returns."""
+
+    size = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.size = max(self.size, result.numel())
+        return result
+
+
+def test_weights_are_enlarged_without_larger_tensors():
+    symmetry = infer_symmetry(mlp(), torch.zeros(2, 5))
+    chosen = {group: torch.ones(symmetry.groups[group].size, dtype=torch.bool) for group in "02"}
+    enlargement = Enlargement.split(symmetry, chosen, (0.5, 0.5))
+    weights = [torch.randn(9, 12), torch.randn(9, 12)]
+    with LargestTensor() as largest:
+        mixed = enlargement.mix(symmetry.layouts["2.weight"], weights, (1,))
+    assert largest.size == mixed.numel() == 18 * 24
+    expected = torch.block_diag(*weights)
+    torch.testing.assert_close(mixed, expected)
+
+
 def test_norms_over_units_have_no_mean_output():
     models = networks(normalized)
     with pytest.raises(OneBasinError, match=r"size=2 cannot have the mean output.*smaller size"):
@@ -255,6 +281,15 @@ def test_merge_writes_and_loads_an_enlarged_network(tmp_path):
     assert torch.equal(saved(data[0]), model(data[0]))
     assert "kept from every network" in merged.summary()
     assert merged.to_json()["size"]["parameters"] == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:.* layers? with more unknowns")
+def test_a_size_that_is_too_small_is_noted():
+    data = inputs_for(mlp), torch.arange(100) % 3
+    with pytest.warns(onebasin.OneBasinWarning, match=r"size=1.01 is too small .*; choose"):
+        merged = onebasin.merge(mlp(), networks(mlp), data=data, size=1.01, evaluate=False)
+    assert "build it" not in merged.summary()
+    assert merged.load_into(mlp())[0].out_features == 12
 
 
 def test_merge_at_the_number_of_networks_needs_no_data():

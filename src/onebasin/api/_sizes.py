@@ -122,6 +122,11 @@ class Size:
                 f"size={self.value!r} keeps units that config.json cannot express; choose a "
                 "smaller size, such as 1.2"
             )
+        if not any(enlarged.num_separate.values()):
+            job.reporter.note(
+                f"size={self.value!r} is too small to keep a unit of every network; "
+                "choose a larger size"
+            )
         if enlarged.fixed:
             name, reason = next(iter(enlarged.fixed.items()))
             job.reporter.note(
@@ -164,7 +169,7 @@ class SizedNetwork:
         if self.arguments is None:
             return f"{text}; build it with onebasin.resize"
         changed = " ".join(f"{name}={value}" for name, value in self.arguments.items())
-        return f"{text}; build it with {changed}"
+        return f"{text}; build it with {changed}" if changed else text
 
     def to_json(self) -> dict[str, Any]:
         """Return a summary as plain JSON values."""

@@ -120,19 +120,19 @@ class Enlargement:
         moved = {dim: each for dim, each in enumerate(units) if each is not None}
         first = tensors[0]
         if not is_inexact(first.dtype):
-            return _gathered(first, {dim: each[0] for dim, each in moved.items()})
+            return _gathered(first, {dim: each[0].clamp(min=0) for dim, each in moved.items()})
         dtype = compute_dtype(first.dtype)
-        outer = {dim: each for dim, each in moved.items() if dim not in contracted}
-        shares = torch.tensor(self.weights, dtype=torch.float64)
-        shares = shares.view(-1, *[1] * first.dim())
-        total = (shares * _present(outer, shares)).sum(0)
-        shares = shares * _present(moved, shares) / torch.where(total == 0, 1.0, total)
-        mixed: Tensor | None = None
+        weights = torch.tensor(self.weights, dtype=torch.float64).view(-1, *[1] * first.dim())
+        shape = [moved[dim].shape[1] if dim in moved else n for dim, n in enumerate(first.shape)]
+        mixed = torch.zeros(shape, dtype=dtype, device=first.device)
         for number, tensor in enumerate(tensors):
-            part = _gathered(tensor, {dim: each[number] for dim, each in moved.items()})
-            part = part.to(dtype) * shares[number].to(part.device, dtype)
-            mixed = part if mixed is None else mixed.add_(part)
-        assert mixed is not None, "there is at least one source"
+            # Only the entries that the source has: zeros between sources use no memory.
+            new = {dim: (each[number] >= 0).nonzero()[:, 0] for dim, each in moved.items()}
+            part = _gathered(tensor, {dim: moved[dim][number, index] for dim, index in new.items()})
+            outer = {d: moved[d][:, index] for d, index in new.items() if d not in contracted}
+            total = (weights * _present(outer, weights)).sum(0)
+            share = weights[number] / torch.where(total == 0, 1.0, total)
+            _add_at(mixed, new, part.to(mixed.device, dtype) * share.to(mixed.device, dtype))
         return mixed.to(first.dtype)
 
     def spread(self, layouts: Sequence[Layout], tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -152,7 +152,7 @@ class Enlargement:
         present = _present(moved, torch.ones(len(tensors), *[1] * tensors[0].dim()))
         spread = []
         for number, tensor in enumerate(tensors):
-            own = _gathered(tensor, {dim: each[number] for dim, each in moved.items()})
+            own = _gathered(tensor, {d: each[number].clamp(min=0) for d, each in moved.items()})
             spread.append(torch.where(present[number].to(own.device), own, mixed))
         return spread
 
@@ -241,10 +241,25 @@ def _sum(taken: Sequence[Tensor], parts: Sequence[Layout]) -> Tensor:
 
 
 def _gathered(tensor: Tensor, positions: Mapping[int, Tensor]) -> Tensor:
-    """Return a tensor with a position of the old one for each new one; 0 for absent ones."""
+    """Return the entries of a tensor at some positions of some dimensions."""
     for dim, index in positions.items():
-        tensor = tensor.index_select(dim, index.clamp(min=0).to(tensor.device))
+        tensor = tensor.index_select(dim, index.to(tensor.device))
     return tensor
+
+
+def _add_at(mixed: Tensor, positions: Mapping[int, Tensor], part: Tensor) -> None:
+    """Add a part to a tensor at some positions of some dimensions."""
+    positions = {dim: index.to(mixed.device) for dim, index in positions.items()}
+    if not positions:
+        mixed += part
+    elif len(positions) == 1:
+        ((dim, index),) = positions.items()
+        mixed.index_add_(dim, index, part)
+    else:
+        ranges = (torch.arange(size, device=mixed.device) for size in mixed.shape)
+        grid = [positions.get(dim, each) for dim, each in enumerate(ranges)]
+        shapes = [[-1 if dim == own else 1 for dim in range(len(grid))] for own in range(len(grid))]
+        mixed[tuple(each.view(shape) for each, shape in zip(grid, shapes, strict=True))] += part
 
 
 def _present(taken: Mapping[int, Tensor], shares: Tensor) -> Tensor:
