@@ -1,5 +1,7 @@
 """Merging into networks of a size between that of one and of all networks."""
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import onebasin
 from onebasin import OneBasinError
-from onebasin.merging.enlarging import merge_enlarged
+from onebasin.graph.features import Features
+from onebasin.merging.enlarging import _first_examples, merge_enlarged
 from onebasin.symmetry import infer_symmetry
 from onebasin.symmetry._enlargement import Enlargement
 
@@ -213,6 +216,28 @@ class LargestTensor(TorchDispatchMode):
         if isinstance(result, torch.Tensor):
             self.size = max(self.size, result.numel())
         return result
+
+
+class CountedBatches:
+    """Batches that are created when they are read; keeps weak references to them."""
+
+    def __init__(self):
+        self.batches = []
+
+    def __iter__(self):
+        for _ in range(8):
+            batch = torch.randn(300, 5)
+            self.batches.append(weakref.ref(batch))
+            yield batch
+
+
+def test_units_are_compared_on_the_first_batches_which_are_not_kept():
+    data = CountedBatches()
+    features = Features(mlp(), data)
+    data.batches.clear()
+    first = _first_examples(features)
+    assert sum(batch() is not None for batch in data.batches) <= 1  # the inputs of the graph
+    assert sum(len(inputs) for _, inputs, _ in first.batches()) == 1200
 
 
 def test_weights_are_enlarged_without_larger_tensors():

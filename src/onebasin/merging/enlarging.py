@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -158,14 +159,31 @@ def _few(inputs: Any) -> Any:
 
 def _first_examples(features: Features) -> Features:
     """Return features of the first batches, enough to compare units."""
-    batches, number = [], 0
-    for _, inputs, batch in features.batches():
+    number = 0
+    for context, inputs, _ in features.batches():
         tensors = [each for each in pytree.tree_leaves(inputs) if isinstance(each, Tensor)]
         number += max((len(each) for each in tensors if each.dim()), default=1)
-        batches.append(batch)
         if number >= MAX_EXAMPLES:
-            break
-    return Features(features.model, batches, graphs=features.graphs)
+            first = _FirstBatches(features.data, context.number + 1)
+            return Features(features.model, first, graphs=features.graphs)
+    return features
+
+
+@dataclass(frozen=True)
+class _FirstBatches:
+    """The first batches of data, which are read again each time and not kept.
+
+    Args:
+        data: batches that can be read again.
+        number: number of batches.
+    """
+
+    data: Iterable[Any]
+    number: int
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the batches."""
+        return islice(self.data, self.number)
 
 
 def _check_groups(groups: Sequence[str], fixed: Mapping[str, str], *, whole: bool) -> None:
