@@ -53,6 +53,7 @@ OPTIONS = {
     "split": "--split",
     "symmetry": "--symmetry",
     "tokenizer": "--tokenizer",
+    "tune_norms": "--tune-norms",
     "verify": "--verify",
     "weights": "--weights",
 }
