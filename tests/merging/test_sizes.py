@@ -183,12 +183,13 @@ def test_larger_networks_are_closer_to_the_mean_output(build):
     assert distances[0] > distances[1] > distances[2]
 
 
-def test_units_that_match_are_merged_first():
+@pytest.mark.parametrize("weights", [(0.5, 0.5), (1.5, -0.5)])
+def test_units_that_match_are_merged_first(weights):
     model, other = networks(mlp, 2)
     other.load_state_dict(model.state_dict())
     with torch.no_grad():
         other[0].weight[3] += 2.0  # only this unit differs
-    result = enlarged(mlp, [model, other], 1.09)
+    result = enlarged(mlp, [model, other], 1.09, weights)
     assert result.num_separate["0"] == 1
     assert result.module[0].out_features == 13
     own = [model[0].weight[3], other[0].weight[3]]

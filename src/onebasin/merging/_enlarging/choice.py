@@ -63,6 +63,7 @@ def unit_errors(
     """Return the error of merged units and their variance, for each group with features.
 
     The error of a unit is the mean variance of the difference of a source from the weighted mean.
+    Negative weights count with their absolute values.
 
     Args:
         features: the architecture of the sources, and the data.
@@ -71,7 +72,7 @@ def unit_errors(
         weights: weights of the sources.
         groups: names of groups.
     """
-    num, shares = len(weights), torch.tensor(weights, dtype=torch.float64)
+    num, shares = len(weights), torch.tensor(weights, dtype=torch.float64).abs()
     errors = {g: UnitSums((num, symmetry.groups[g].size)) for g in groups}
     values_of = {g: UnitSums((num, symmetry.groups[g].size)) for g in groups}
 
