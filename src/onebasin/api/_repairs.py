@@ -136,7 +136,6 @@ class Repair:
             sources,
             self.data.batches(),
             weights=weights,
-            are_logits=self.outputs == "logits",
             source_model=source_model,
         )
 

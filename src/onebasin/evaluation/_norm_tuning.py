@@ -15,6 +15,7 @@ from onebasin.errors import ArgumentError
 from onebasin.evaluation._paths import normalize_weights
 from onebasin.evaluation._refit.held_out import Share
 from onebasin.evaluation._refit.pieces import in_pieces
+from onebasin.evaluation._refit.targets import mean_of_values
 from onebasin.graph.batches import Batches, inputs_of, is_empty, output_of, run_model
 from onebasin.graph.binding import FunctionalModel
 
@@ -31,15 +32,13 @@ def tune_norms(
     data: Iterable[Any],
     *,
     weights: Sequence[int | float] | None = None,
-    are_logits: bool = False,
     source_model: nn.Module | None = None,
 ) -> dict[str, Tensor]:
     """Train the gains and biases of a merged network to reproduce the mean outputs.
 
     These are all parameters with one dimension. Everything else stays, running statistics included.
-    Adam with a cosine schedule minimizes the distance from the mean outputs of the sources: the
-    cross-entropy with the mean probabilities for logits, otherwise the mean squared error. One
-    of five batches is held out, and the epoch that is best on them is kept.
+    Adam with a cosine schedule minimizes the mean squared distance from the mean outputs of the
+    sources. One of five batches is held out, and the epoch that is best on them is kept.
 
     Args:
         model: the architecture; not changed.
@@ -47,7 +46,6 @@ def tune_norms(
         sources: parameters and buffers of the aligned source networks.
         data: unlabeled batches in random order that can be read again.
         weights: weights of the sources; equal by default.
-        are_logits: whether the outputs are logits.
         source_model: architecture of the sources, if it has other sizes.
 
     Returns:
@@ -70,7 +68,7 @@ def tune_norms(
     merged = FunctionalModel(model, {**params, **trained})
     fractions = normalize_weights(weights, len(sources))
     networks = [FunctionalModel(source_model or model, each) for each in sources]
-    distance = _Distance(networks, fractions, are_logits)
+    distance = _Distance(networks, fractions)
     optimizer = torch.optim.Adam(trained.values(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
     best, kept = distance.mean(merged, held_out), _copies(trained)
@@ -98,24 +96,17 @@ class _Distance:
     Args:
         sources: the source networks.
         fractions: their weights.
-        are_logits: whether the outputs are logits.
     """
 
     sources: Sequence[nn.Module]
     fractions: Sequence[float]
-    are_logits: bool
 
     def of(self, network: nn.Module, inputs: Any) -> Tensor:
         """Return the distance on a batch."""
         with torch.no_grad():
             outputs = [output_of(run_model(source, inputs)) for source in self.sources]
-            kinds = [each.softmax(-1) if self.are_logits else each for each in outputs]
-            shares = zip(self.fractions, kinds, strict=True)
-            mean = torch.stack([share * each for share, each in shares]).sum(0)
-        own = output_of(run_model(network, inputs))
-        if self.are_logits:
-            return -(mean * own.log_softmax(-1)).sum(-1).mean()
-        return F.mse_loss(own, mean)
+            mean = mean_of_values(outputs, self.fractions)
+        return F.mse_loss(output_of(run_model(network, inputs)), mean)
 
     @torch.no_grad()
     def mean(self, network: nn.Module, data: Iterable[Any]) -> float:

@@ -102,8 +102,7 @@ def repair(
         result = run_repair(repairer, params, sources, fractions, outputs, progress=progress)
     if not tune_norms:
         return result
-    are_logits = outputs == "logits"
-    tuned = train_norms(model, result.params, sources, data, weights=weights, are_logits=are_logits)
+    tuned = train_norms(model, result.params, sources, data, weights=weights)
     return replace(result, params=tuned)
 
 
