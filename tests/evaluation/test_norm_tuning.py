@@ -44,6 +44,27 @@ def test_outputs_come_closer_to_the_mean_output():
     assert not torch.equal(tuned["1.weight"], merged["1.weight"])
 
 
+def test_running_statistics_are_those_of_the_tuned_network():
+    torch.manual_seed(0)
+    models = [
+        nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 8),
+                      nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+        for _ in range(2)
+    ]  # fmt: skip
+    for model in models:
+        for _ in range(50):
+            model(inputs(0))
+        model.eval()
+    sources = [{name: each.clone() for name, each in m.state_dict().items()} for m in models]
+    merged = onebasin.average(sources)
+    tuned = tune_norms(models[0], merged, sources, batches())
+    before = distance(models[0], merged, sources)
+    assert distance(models[0], tuned, sources) < before
+    assert not torch.equal(tuned["1.running_var"], merged["1.running_var"])
+    assert torch.equal(models[0].state_dict()["1.running_var"], sources[0]["1.running_var"])
+    assert not models[0][1].training
+
+
 def test_equal_networks_do_not_change():
     params = build(0).state_dict()
     tuned = tune_norms(build(0), params, [params, params], batches())

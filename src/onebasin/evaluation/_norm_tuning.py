@@ -9,15 +9,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from onebasin._dtypes import all_finite, round_to
+from onebasin._dtypes import all_finite, compute_dtype, is_inexact, round_to
 from onebasin.errors import ArgumentError
 from onebasin.evaluation._paths import normalize_weights
 from onebasin.evaluation._refit.held_out import Share
 from onebasin.evaluation._refit.pieces import in_pieces
 from onebasin.evaluation._refit.targets import mean_of_values
+from onebasin.graph._normalization import layers_with_statistics, statistics_of
 from onebasin.graph.batches import Batches, inputs_of, is_empty, output_of, run_model
-from onebasin.graph.binding import FunctionalModel
+from onebasin.graph.binding import FunctionalModel, evaluation_mode, promote
 
 EPOCHS = 5
 LEARNING_RATE = 1e-2
@@ -36,9 +38,10 @@ def tune_norms(
 ) -> dict[str, Tensor]:
     """Train the gains and biases of a merged network to reproduce the mean outputs.
 
-    These are all parameters with one dimension. Everything else stays, running statistics included.
-    Adam with a cosine schedule minimizes the mean squared distance from the mean outputs of the
-    sources. One of five batches is held out, and the epoch that is best on them is kept.
+    These are all parameters with one dimension. BatchNorm layers use the statistics of each batch,
+    and their running statistics are updated. Everything else stays. Adam with a cosine schedule
+    minimizes the mean squared distance from the mean outputs of the sources. One of five batches
+    is held out, and the epoch that is best on them is kept.
 
     Args:
         model: the architecture; not changed.
@@ -64,15 +67,15 @@ def tune_norms(
     fitted, held_out = Share(pieces, is_held_out=False), Share(pieces, is_held_out=True)
     if next(iter(held_out), None) is None:
         raise ArgumentError("tune_norms=True needs five batches or 10 examples; pass more data")
-    trained = {name: params[name].detach().float().clone().requires_grad_() for name in names}
-    merged = FunctionalModel(model, {**params, **trained})
+    merged = _Trained(model, params, names)
     fractions = normalize_weights(weights, len(sources))
     networks = [FunctionalModel(source_model or model, each) for each in sources]
     distance = _Distance(networks, fractions)
-    optimizer = torch.optim.Adam(trained.values(), lr=LEARNING_RATE)
+    optimizer = torch.optim.Adam(merged.trained.values(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
-    best, kept = distance.mean(merged, held_out), _copies(trained)
+    best, kept = distance.mean(merged, held_out), dict(params)
     for _ in range(EPOCHS):
+        merged.uses_batch_statistics = True
         for batch in fitted:
             if not is_empty(batch):
                 optimizer.zero_grad()
@@ -80,13 +83,63 @@ def tune_norms(
                     distance.of(merged, inputs_of(batch)).backward()
                 optimizer.step()
         schedule.step()
+        merged.uses_batch_statistics = False
         error = distance.mean(merged, held_out)
-        if error < best and all(map(all_finite, trained.values())):
-            best, kept = error, _copies(trained)
-    changed = {
-        name: round_to(f"tensor {name!r}", v, params[name].dtype) for name, v in kept.items()
-    }
-    return {**params, **changed}
+        changed = merged.stored(params) if error < best else None
+        if changed is not None:
+            best, kept = error, {**params, **changed}
+    return kept
+
+
+class _Trained(FunctionalModel):
+    """A merged network whose gains and biases are trained.
+
+    Args:
+        model: the architecture.
+        params: parameters and buffers; not changed.
+        names: the parameters to train.
+
+    Attributes:
+        trained: the parameters by name, in float32 or better.
+        uses_batch_statistics: whether BatchNorm layers use the statistics of the batch and update
+            their running statistics.
+    """
+
+    def __init__(
+        self, model: nn.Module, params: Mapping[str, Tensor], names: Sequence[str]
+    ) -> None:
+        """Copy the tensors that training changes."""
+        norms = layers_with_statistics(model)
+        own = {name: params[name].detach() for name in statistics_of(norms) if name in params}
+        statistics = {name: each.clone() for name, each in own.items() if is_inexact(each.dtype)}
+        trained = {
+            name: params[name].detach().to(compute_dtype(params[name].dtype), copy=True)
+            for name in names
+        }
+        for each in trained.values():
+            each.requires_grad_()
+        super().__init__(model, {**params, **statistics, **trained})
+        self.trained, self._statistics, self._norms = trained, statistics, list(norms.values())
+        self.uses_batch_statistics = False
+
+    def stored(self, params: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """Return the changed tensors in the dtypes of a network; None if one is not finite."""
+        changed = {**self.trained, **self._statistics}
+        if not all(map(all_finite, changed.values())):
+            return None
+        return {
+            name: round_to(f"tensor {name!r}", each.detach().clone(), params[name].dtype)
+            for name, each in changed.items()
+        }
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the output of the model."""
+        model, params, precision = self._bound()
+        args, kwargs = promote((args, kwargs), precision)
+        with evaluation_mode(model):
+            for norm in self._norms:
+                norm.training = self.uses_batch_statistics
+            return functional_call(model, params, args, kwargs)
 
 
 @dataclass(frozen=True)
@@ -113,7 +166,3 @@ class _Distance:
         """Return the mean distance over batches."""
         found = [float(self.of(network, inputs_of(each))) for each in data if not is_empty(each)]
         return sum(found) / len(found)
-
-
-def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: each.detach().clone() for name, each in tensors.items()}
