@@ -311,7 +311,7 @@ class WithTable(nn.Module):
 
 
 @pytest.mark.parametrize("rows", [3, 20])
-def test_batch_with_an_input_that_is_no_batch_is_not_divided(rows: int) -> None:
+def test_batch_with_a_table_of_its_length_is_not_divided(rows: int) -> None:
     batch = (torch.randn(20, 4), torch.randn(rows, 3))
     pieces = list(in_pieces([(batch, None)], WithTable()))
     assert len(pieces) == 1

@@ -27,7 +27,7 @@ class LiveRuns:
     Args:
         features: the model of the merged network and the data.
         networks: tensors of the sources, and of the merged network as the last.
-        targets: tells the graph of the sources.
+        targets: gives the graph of the sources.
     """
 
     def __init__(self, features: Features, networks: Sequence[Bound], targets: Targets) -> None:
