@@ -64,7 +64,7 @@ def _pieces(batch: Any, model: nn.Module, number: int) -> Iterator[Any]:
 def _is_divisible(model: nn.Module, whole: Any, parts: Sequence[Any]) -> bool:
     """Return whether the outputs of the parts of a batch are those of the whole batch.
 
-    They are not if an input without a batch dimension, such as a table, has the length of the batch.
+    They are not if an input without a batch dimension, such as a table, has the batch's length.
     """
     network = FunctionalModel(model, model.state_dict())
     try:
