@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from onebasin.errors import OneBasinError, OneBasinWarning
     from onebasin.evaluation import Curve, Evaluation
-    from onebasin.matching import ManyMatching, Matching
+    from onebasin.matching import Matching
     from onebasin.merging import average, resize
     from onebasin.symmetry import Group, Permutation, Symmetry, Verification, infer_symmetry, verify
 
@@ -47,7 +47,6 @@ __all__ = [
     "Evaluations",
     "Group",
     "Inspection",
-    "ManyMatching",
     "Matching",
     "Merged",
     "OneBasinError",
@@ -77,7 +76,7 @@ _MODULES = {
     ),
     "checkpoints": "Architecture Checkpoint build_architecture open_checkpoint write_checkpoint",
     "errors": "OneBasinError OneBasinWarning",
-    "matching": "ManyMatching Matching",
+    "matching": "Matching",
     "evaluation": "Curve Evaluation",
     "merging": "average resize",
     "symmetry": "Group Permutation Symmetry Verification infer_symmetry verify",
