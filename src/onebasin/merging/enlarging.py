@@ -88,7 +88,7 @@ def merge_enlarged(
     r"""Merge networks into a larger one, which keeps badly matched units of every source.
 
     A layer of the enlarged network computes the mean of the sources for merged units, and
-    the values of one source for its separate units (Nasery et al. 2025, "PLeaS", Sec. 3). The
+    the values of one source for its separate units (Nasery et al. 2025, "PLeaS"). The
     units are chosen by the error that merging them causes in the next layers, per parameter. Then
     all layers are refit; see `repair`.
 
