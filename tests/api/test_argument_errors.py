@@ -83,6 +83,14 @@ CASES = {
         lambda: onebasin.evaluate(MODEL, A, 5),
         "evaluate: data is 5; give a DataLoader, a list of batches",
     ),
+    "a misspelled argument": (
+        lambda: onebasin.merge(MODEL, [A, B], dta=DATA, **EXAMPLE),
+        "merge: unknown argument 'dta'; did you mean data=?",
+    ),
+    "a misspelled argument is named before its effect": (
+        lambda: onebasin.barrier(MODEL, A, B, DATA, num_point=3),
+        "barrier: unknown argument 'num_point'; did you mean num_points=?",
+    ),
     "one network": (
         lambda: api.plane(MODEL, [A], DATA),
         "plane: 1 network given; pass two or three",

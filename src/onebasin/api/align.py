@@ -11,7 +11,7 @@ from onebasin.api._alignment import Matched, match_networks
 from onebasin.api._data import note_normalization
 from onebasin.api._evaluation import EvaluationOptions, note_changed_function
 from onebasin.api._job import Job, MatchingOptions, NetworkOptions
-from onebasin.api._matchers import AUTO, Matcher
+from onebasin.api._matchers import AUTO, Matcher, takes_method_options
 from onebasin.api._networks import ALIGNED, UNALIGNED, Networks, check_distinct
 from onebasin.api._outputs import check_outputs, finished, metadata_of, save_permutations
 from onebasin.api.reports import Report
@@ -73,6 +73,7 @@ class Alignment(NetworkResult):
 
 
 @public
+@takes_method_options
 def align(
     model: Any,
     a: Any,

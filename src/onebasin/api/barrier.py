@@ -20,7 +20,7 @@ from onebasin.api._evaluation import (
     report_of_curves,
 )
 from onebasin.api._job import Job, MatchingOptions, NetworkOptions, Opened, open_with_data
-from onebasin.api._matchers import AUTO
+from onebasin.api._matchers import AUTO, takes_method_options
 from onebasin.api.align import Alignment
 from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized
@@ -149,6 +149,7 @@ class Barrier(Summarized):
 
 
 @public
+@takes_method_options
 def barrier(
     model: Any,
     a: Any,
