@@ -10,7 +10,7 @@ import typer
 from onebasin.cli.option_groups import with_option_groups
 from onebasin.cli.options.data import DataOptions
 from onebasin.cli.options.evaluation import DataName, LineNormalizationName, TableFile
-from onebasin.cli.options.matching import MatchingOptions
+from onebasin.cli.options.matching import LineMatchingOptions
 from onebasin.cli.options.networks import ArchAndSeveral
 from onebasin.cli.options.run import RunOptions
 
@@ -42,16 +42,16 @@ def barrier(
         typer.Option(metavar="FILE", help="Plot the curves or matrices (.png, .svg or .pdf)."),
     ] = None,
     save: TableFile = None,
-    matching: MatchingOptions,
+    matching: LineMatchingOptions,
     options: RunOptions,
 ) -> None:
     """Measure the barrier between two checkpoints, or between all pairs of more.
 
-    Measures loss and error before and after alignment, on training and test data. Also prints
-    the loss and error of the networks and of their averages. B is aligned by weights. Use
-    --normalization reset or repair to measure the result of merge --data, with the same
-    alignment. Three or more checkpoints are aligned in pairs, and the command also prints
-    barriers around a third network.
+    Measures loss and error before and after B is aligned to A, on training and test data. Also
+    prints the loss and error of the checkpoints and of their averages. Use --normalization reset,
+    repair or refit to align and correct every point as merge does with --data. Three or more
+    checkpoints are aligned in pairs. The command then also prints the barriers of the best paths
+    through a third checkpoint.
 
     \b
     Examples:

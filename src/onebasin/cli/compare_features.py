@@ -10,7 +10,7 @@ import typer
 from onebasin.cli.option_groups import with_option_groups
 from onebasin.cli.options.data import DataOptions
 from onebasin.cli.options.evaluation import DataName, LineNormalizationName
-from onebasin.cli.options.matching import MatchingOptions
+from onebasin.cli.options.matching import LineMatchingOptions
 from onebasin.cli.options.networks import ArchAndTwo
 from onebasin.cli.options.run import RunOptions
 
@@ -65,7 +65,7 @@ def compare_features(
     ] = None,
     normalization: LineNormalizationName = "interpolated",
     batch_size: Annotated[int, typer.Option(min=1, help="Examples per batch.")] = 500,
-    matching: MatchingOptions,
+    matching: LineMatchingOptions,
     options: RunOptions,
 ) -> None:
     """Compare the features of two checkpoints layer by layer.

@@ -9,7 +9,7 @@ import typer
 from onebasin.cli.option_groups import with_option_groups
 from onebasin.cli.options.data import DataOptions
 from onebasin.cli.options.evaluation import EvaluationOptions
-from onebasin.cli.options.matching import MatchingOptions, MergingData, PermutationFile
+from onebasin.cli.options.matching import MergingData, MergingMatchingOptions, PermutationFile
 from onebasin.cli.options.networks import ArchAndSeveral, Output
 from onebasin.cli.options.run import RunOptions
 from onebasin.errors import OneBasinError
@@ -32,17 +32,17 @@ def merge(
     align: Annotated[
         bool, typer.Option("--align/--no-align", help="Align the checkpoints before averaging.")
     ] = True,
-    matching: MatchingOptions,
+    matching: MergingMatchingOptions,
     data: MergingData = None,
     reading: DataOptions,
     repair: Annotated[
         Literal["auto", "none", "reset", "repair", "rescale", "refit"],
         typer.Option(
-            help="Repair activation statistics of the average with data: recompute BatchNorm "
-            "statistics (reset), match mean and standard deviation of all units (repair), match "
-            "only their scale (rescale), or recompute all weights (refit). With --data, auto is "
-            "the one of reset, repair and refit that is closest to the mean output of the "
-            "checkpoints on held-out data; otherwise it is none.",
+            help="Correct the average with --data: recompute BatchNorm statistics (reset), match "
+            "mean and standard deviation of all units (repair), match only their standard "
+            "deviation (rescale), or recompute all weights (refit). auto tries reset, repair and "
+            "refit, and uses the one whose outputs are closest to the mean output of the "
+            "checkpoints on held-out data. Without --data, auto is none.",
         ),
     ] = "auto",
     tune_norms: Annotated[
@@ -75,11 +75,10 @@ def merge(
 ) -> None:
     """Align checkpoints and average them.
 
-    With --data, matching uses weights and features, and the activation statistics of the
-    average are repaired; this helps narrow networks most. The command then prints the loss and
-    error of all networks, of the unaligned average, of the result and of the ensemble. The
-    output has the tensor names and dtypes of A. Use --no-align for checkpoints that are
-    already aligned.
+    With --data, matching uses weights and features, and the average is repaired or refit. The
+    command then prints the loss and error of all checkpoints, of the unaligned average, of the
+    result and of the ensemble. The output has the tensor names and dtypes of A. Use --no-align
+    for checkpoints that are already aligned.
 
     \b
     Examples:

@@ -10,7 +10,7 @@ import typer
 from onebasin.cli.option_groups import with_option_groups
 from onebasin.cli.options.data import DataOptions
 from onebasin.cli.options.evaluation import DataName, NormalizationName, TableFile
-from onebasin.cli.options.matching import MatchingOptions
+from onebasin.cli.options.matching import PlaneMatchingOptions
 from onebasin.cli.options.networks import ArchAndTwoOrThree
 from onebasin.cli.options.run import RunOptions
 
@@ -40,7 +40,7 @@ def plane(
     ] = 0.25,
     normalization: NormalizationName = "interpolated",
     save: TableFile = None,
-    matching: MatchingOptions,
+    matching: PlaneMatchingOptions,
     options: RunOptions,
 ) -> None:
     """Draw the loss on the plane through three checkpoints.

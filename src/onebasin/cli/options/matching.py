@@ -38,15 +38,33 @@ PermutationFile = Annotated[
 Restarts = Annotated[
     int | None, count("--restarts", "Number of restarts; the best result is used.", "1")
 ]
-MethodName = Annotated[
-    str | None,
-    option(
+
+
+def _method_option(default: str) -> Any:
+    """Declare `--method` of a command.
+
+    Args:
+        default: the default methods of the command, in words.
+    """
+    return option(
         "--method",
         metavar="NAME",
-        help="Matching method. An unknown name lists the available ones. barrier, plane and "
-        "compare-features use combined only with --normalization reset, repair or rescale.",
-        default="weights; combined with --data; many for three or more checkpoints",
-    ),
+        help="Matching method. An unknown name lists the available ones.",
+        default=default,
+    )
+
+
+MethodName = Annotated[str | None, _method_option("weights; combined with --data")]
+MergingMethodName = Annotated[
+    str | None,
+    _method_option("weights; combined with --data; many for three or more checkpoints"),
+]
+LineMethodName = Annotated[
+    str | None,
+    _method_option("weights; combined with --normalization reset, repair, rescale or refit"),
+]
+PlaneMethodName = Annotated[
+    str | None, _method_option("weights; combined with --normalization reset")
 ]
 MethodArgs = Annotated[
     list[str] | None,
@@ -78,8 +96,8 @@ MergingData = Annotated[
     option(
         "--data",
         metavar="DATA",
-        help="Data for matching and repair, such as digits or a file. By default, two networks "
-        "are then matched by weights and features, and the average is repaired.",
+        help="Data for matching, repair and refit, such as digits or a file. Two checkpoints are "
+        "then matched by weights and features, unless --method selects another method.",
     ),
 ]
 
@@ -114,3 +132,24 @@ class MatchingOptions(ArchitectureOptions):
             self.method_arg, argument="method_options", example="max_sweeps=20"
         )
         return options if self.restarts is None else {**options, "restarts": self.restarts}
+
+
+@dataclass(frozen=True)
+class MergingMatchingOptions(MatchingOptions):
+    """Matching options of `merge`."""
+
+    method: MergingMethodName = None
+
+
+@dataclass(frozen=True)
+class LineMatchingOptions(MatchingOptions):
+    """Matching options of commands that measure between two checkpoints."""
+
+    method: LineMethodName = None
+
+
+@dataclass(frozen=True)
+class PlaneMatchingOptions(MatchingOptions):
+    """Matching options of `plane`."""
+
+    method: PlaneMethodName = None
