@@ -89,9 +89,9 @@ def _ranking(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ordered = sorted(whole, key=lambda key: sum(whole[key]) / len(pairs))
     lines = [
         "The test loss of the midpoint, divided by the lowest test loss of the same kind of",
-        "network. The table shows the ten lowest means over all kinds. *reset, else repair* is the",
-        "default of `onebasin merge --data`: it resets networks with running statistics, and",
-        "repairs others.",
+        "network. The table shows the ten lowest means over all kinds. *reset, else repair* resets",
+        "networks with running statistics, and repairs others. The default of `onebasin merge",
+        "--data` also tries a refit, which this benchmark does not measure.",
         "",
         "The default matcher is `combined`, which needs no labels and reads the data once. A",
         "search that minimizes the loss can follow it: `--method straight-through --init",
@@ -105,5 +105,5 @@ def _ranking(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _suited(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the default repair of `merge`: only networks with BatchNorm have rows of resets."""
+    """Return "reset" for networks with BatchNorm, which alone have rows of it, else "repair"."""
     return "reset" if any(row["repair"] == "reset" for row in rows) else "repair"
