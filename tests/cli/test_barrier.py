@@ -121,7 +121,7 @@ def test_statistics_can_be_reset_on_the_way(capsys, tmp_path, monkeypatch):
     }
     hint = (
         "onebasin: note: BatchNorm statistics are interpolated; pass --normalization reset to "
-        "measure the result of merge with --data\n"
+        "recompute them from the training data\n"
     )
     for way, expected in (("interpolated", hint), ("reset", "")):
         options = ("--num-points", 2, "--normalization", way)

@@ -300,8 +300,8 @@ def open_with_data(
         # The work may still find errors in the inputs.
         if normalization == "interpolated" and networks.has_statistics:
             job.reporter.note(
-                "BatchNorm statistics are interpolated; pass normalization='reset' to measure the "
-                "result of merge with data="
+                "BatchNorm statistics are interpolated; pass normalization='reset' to recompute "
+                "them from the training data"
             )
 
 
@@ -314,6 +314,6 @@ def matcher_between(job: Job, normalization: LineNormalization) -> Matcher:
     """
     if normalization == "interpolated":  # as in the papers
         return job.method.prepare(data=job.data, data_is_used=True, default_with_data="weights")
-    # as `merge` does before a repair
+    # as in `merge` with data
     matcher = job.method.prepare(data=job.data, data_is_used=True)
     return matcher.with_defaults(normalization="batch")
