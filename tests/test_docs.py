@@ -23,6 +23,7 @@ COMPARISON = REPOSITORY / "docs" / "comparison.md"
 NOTEBOOK = REPOSITORY / "docs" / "quickstart.ipynb"
 DEMO_FILE = "demo-out/a.safetensors"
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?![a-z]+:)([^)\s#]+)")
 INVENTORY_LINE = re.compile(r"^(\S+) py:\w+ -?\d+ (\S+) ", re.MULTILINE)
 
 
@@ -162,6 +163,13 @@ def test_figures_are_those_of_the_benchmarks(page: Path) -> None:
     theirs = float(resnet["rebasin, objective"])
     assert lowest > theirs, "the pages state that onebasin's objective is higher"
     assert f"{lowest:,.0f} instead of {theirs:,.0f}" in text
+
+
+def test_linked_files_are_in_the_repository() -> None:
+    pages = [README, NOTEBOOK, *(REPOSITORY / "docs").rglob("*.md")]
+    links = [(page, link) for page in pages for link in LINK.findall(page.read_text("utf-8"))]
+    assert len(links) > 100
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
 
 
 def test_a_broken_block_is_reported_with_its_page(tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
 """A mkdocs hook that renders the notebooks of docs/ as pages, with their stored outputs."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+LINK = re.compile(r"(?<=\]\()(?![a-z]+:)([^)\s#]+)\.ipynb(?=[)#])")
+"""The target of a link to a notebook of docs/."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -17,6 +22,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             page = "\n\n".join(map(cell_to_markdown, json.loads(text)["cells"]))
             files.append(File.generated(config, f"{name}.md", content=page + "\n"))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn links to notebooks into links to their pages.
+
+    In the repository, only the notebooks exist. The page of a notebook keeps the link to its file.
+    """
+    notebook = page.file.src_uri.removesuffix(".md") + ".ipynb"
+    return markdown if notebook in files.src_uris else LINK.sub(r"\1.md", markdown)
 
 
 def cell_to_markdown(cell: dict[str, Any]) -> str:
