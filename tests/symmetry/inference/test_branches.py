@@ -104,6 +104,20 @@ def test_conditions_without_effect_give_no_inputs():
     assert inputs_at_branches(network, (x(4, 7, 3),), {}) == []
 
 
+def test_conditions_before_one_with_many_terms_are_used():
+    def nested(m, h):
+        size = h.shape[1]
+        assert size < 1000
+        for divisor in range(3, 40):
+            size = size // 2 + size % divisor
+            if size % (divisor + 1) > divisor:  # the terms double in every turn
+                break
+        return m.c(m.b(m.a(h).relu()).relu())
+
+    lengths = {v.args[0].shape[1] for v in variations_at_branches(model(nested), (x(4, 7, 3),), {})}
+    assert 1000 in lengths
+
+
 def test_conditions_inside_functions_give_no_inputs():
     def convolved(m, h):
         return m.c(F.avg_pool1d(m.b(m.a(h).relu()).relu(), 3, stride=3).repeat(1, 1, 3))

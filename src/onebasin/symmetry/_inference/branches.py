@@ -8,6 +8,7 @@ functions do not change which functions a model calls.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from math import prod
 from typing import Any
 
@@ -36,6 +37,9 @@ MAX_ENTRIES = 2**24
 """Maximum number of entries of inputs to try."""
 
 MAX_VARIATIONS = 16
+
+MAX_TERMS = 150
+"""Maximum number of terms of a condition; symbolic sizes stop being followed at a larger one."""
 
 PROBES = (4, 16, 64, 256)
 """Multiples of a size to try for a dimension that the model reads as a plain number."""
@@ -68,6 +72,10 @@ def variations_at_branches(
     return variations[:MAX_VARIATIONS]
 
 
+class _TooManyTerms(Exception):
+    """A condition is too large to be simplified in reasonable time."""
+
+
 class _Conditions(ShapeEnv):
     """Symbolic sizes that record the conditions on them.
 
@@ -82,8 +90,15 @@ class _Conditions(ShapeEnv):
         self.is_inside = False
 
     def evaluate_sym_node(self, sym_node: Any, *args: Any, **kwargs: Any) -> Any:
-        """Record and evaluate a condition, or a size that becomes a plain number."""
+        """Record and evaluate a condition, or a size that becomes a plain number.
+
+        Raises:
+            _TooManyTerms: the condition has too many terms.
+        """
         expr = sympy.sympify(sym_node._expr)
+        terms = sympy.preorder_traversal(expr)
+        if next(islice(terms, MAX_TERMS, None), None) is not None:
+            raise _TooManyTerms
         if isinstance(expr, sympy.Expr) or not self.is_inside:
             self.conditions[expr] = None
         return super().evaluate_sym_node(sym_node, *args, **kwargs)
@@ -126,7 +141,7 @@ def _run(model: nn.Module, inputs: Inputs, env: _Conditions) -> list[Tensor]:
     with shallow_clone(model) as own, torch.no_grad(), exporting(), mode, _Functions(env):
         try:
             torch.func.functional_call(own, known, args, kwargs)
-        except Exception:  # raised by the user's code; the conditions so far are used
+        except Exception:  # of the user's code, or a large condition; those so far are used
             pass
     return [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
 
