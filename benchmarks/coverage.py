@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     whole = options.only is None and options.library is None
     folder = options.out or (DOCUMENTATION if whole else None)
     if folder is not None:
-        print(write_page(ordered, environment(options), folder))
+        kept = len(chosen) - len(remaining)
+        print(write_page(ordered, environment(options, kept), folder))
     expected = INFERRED if options.no_verify else VERIFIED
     return 0 if all(row.status == expected for row in ordered) else 1
 
@@ -130,7 +131,7 @@ def _ended(job: _Job, timeout: float) -> bool:
     return False
 
 
-def environment(options: argparse.Namespace) -> dict[str, str]:
+def environment(options: argparse.Namespace, num_kept: int) -> dict[str, str]:
     """Return the versions, the machine, the processes and the threads of this run."""
     packages = ("torch", "torchvision", "timm", "transformers")
     controls = "every group" if options.controls is None else f"{options.controls} groups a model"
@@ -140,6 +141,7 @@ def environment(options: argparse.Namespace) -> dict[str, str]:
         "machine": f"{platform.machine()} with {os.cpu_count()} cores",
         "controls": controls,
         "processes": f"{options.jobs} of {options.threads} thread(s)",
+        "rows of interrupted runs, on the same machine under other load": str(num_kept),
     }
 
 
