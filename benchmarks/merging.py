@@ -130,7 +130,7 @@ def merge(
         symmetry = onebasin.infer_symmetry(model, data.inputs[:2])
         weights = [1 / len(aligned)] * len(aligned)
         return merge_enlarged(
-            model, aligned, symmetry, data, size=SIZES[method], weights=weights
+            model, aligned, symmetry, data, size=SIZES[method], weights=weights, outputs="logits"
         ).module.eval()
     if method in BASELINES:
         return FunctionalModel(model, BASELINES[method](model, aligned, data))

@@ -7,8 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+import onebasin
 from onebasin.graph.binding import FunctionalModel
 from onebasin.merging import average, repair
+from onebasin.merging.enlarging import merge_enlarged
 
 Params = dict[str, Tensor]
 
@@ -46,6 +48,25 @@ def test_logits_are_closer_to_the_geometric_mean() -> None:
     values, logits = refit(sources, "values"), refit(sources, "logits")
     assert cross_entropy(logits, sources) < cross_entropy(values, sources) - 0.01
     assert torch.equal(logits["0.weight"], values["0.weight"])
+
+
+def test_the_last_layer_of_an_enlarged_network_is_fit() -> None:
+    sources, data = networks(2), [(batch, None) for batch in batches()]
+    symmetry = onebasin.infer_symmetry(build(), batches()[0])
+    inputs = torch.cat(batches(1))
+    with torch.no_grad():
+        mean = torch.stack([FunctionalModel(build(), each)(inputs) for each in sources]).mean(0)
+    losses = []
+    kinds: tuple[Literal["values", "logits"], ...] = ("values", "logits")
+    for kind in kinds:
+        enlarged = merge_enlarged(
+            build(), sources, symmetry, data, size=1.3, weights=[0.5, 0.5], outputs=kind
+        )
+        assert enlarged.params["0.weight"].shape[0] > 8
+        with torch.no_grad():
+            outputs = enlarged.module(inputs).log_softmax(1)
+        losses.append(float(-(mean.softmax(1) * outputs).sum(1).mean()))
+    assert losses[1] < losses[0] - 1e-3
 
 
 def test_networks_with_one_body_keep_the_mean_of_their_logits() -> None:

@@ -16,6 +16,7 @@ from onebasin.api._repairs import Repair
 from onebasin.api._widths import changed_arguments, width_arguments
 from onebasin.checkpoints import Architecture
 from onebasin.errors import ArgumentError
+from onebasin.evaluation._repair import OutputKind
 from onebasin.merging.enlarging import Enlarged, merge_enlarged
 from onebasin.symmetry import Symmetry
 
@@ -93,8 +94,9 @@ class Size:
                 "a group, and there is none; use size=1"
             )
         batches: Any = [(architecture.example_kwargs or architecture.example_args, None)]
+        outputs: OutputKind = "values"
         if repair is not None:
-            batches = repair.data.batches()
+            batches, outputs = repair.data.batches(), repair.outputs
         used = [number for number, weight in enumerate(weights) if weight]
         with job.reporter.counting(f"merging at size {self.value:g}", batches) as progress:
             enlarged = merge_enlarged(
@@ -105,6 +107,7 @@ class Size:
                 size=self.value,
                 weights=[weights[number] for number in used],
                 equal=[each.groups for each in widths] or None,
+                outputs=outputs,
                 progress=progress,
             )
         if repair is not None and repair.tune_norms and enlarged.repaired is not None:

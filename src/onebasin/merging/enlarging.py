@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from onebasin._text import counted
-from onebasin.errors import ArgumentError
+from onebasin.errors import ArgumentError, check_choice
 from onebasin.evaluation._refit.pieces import in_pieces
 from onebasin.evaluation._refit.refit import LayerRefit
+from onebasin.evaluation._repair import OutputKind, run_repair
 from onebasin.evaluation._repair_result import RepairResult
 from onebasin.graph.contractions import contracted_dims
 from onebasin.graph.features import Features
@@ -83,6 +84,7 @@ def merge_enlarged(
     size: int | float,
     weights: Sequence[int | float],
     equal: Sequence[Collection[str]] | None = None,
+    outputs: OutputKind = "values",
     progress: Callable[[int], object] | None = None,
 ) -> Enlarged:
     r"""Merge networks into a larger one, which keeps badly matched units of every source.
@@ -104,12 +106,14 @@ def merge_enlarged(
         weights: weights of the networks; their sum is 1.
         equal: sets of groups that must have equal numbers of separate units; all other groups
             are merged. Default: every group has a number of its own.
+        outputs: as for `repair`.
         progress: called with the number of batches done.
 
     Raises:
         OneBasinError: no group of the model can be enlarged, or not all if all units are to be
             kept.
     """
+    check_choice("outputs", outputs, OutputKind)
     data = in_pieces(data, model)
     features = Features(model, data)
     contracted = contracted_dims(features.graph)
@@ -134,7 +138,7 @@ def merge_enlarged(
     if not is_whole:
         targets = EnlargedTargets(features, enlargement)
         refit = LayerRefit(module, data, targets=targets)
-        repaired = refit.run(params, params_list, weights, progress=progress)
+        repaired = run_repair(refit, params, params_list, weights, outputs, progress=progress)
         params = repaired.params
     module.load_state_dict(dict(params), strict=False)
     return Enlarged(

@@ -101,9 +101,11 @@ def fit_last_layer(
     layer = last_layer(refit)
     if layer is None:
         return result
-    *bound, own = refit.features.graph.bind([*sources, result.params])
+    graph = refit.features.graph
+    (own,) = graph.bind([result.params])
     merged = copied_network(own, refit.features.model)
-    found = _collect(refit, layer, [*bound, merged], fractions)
+    bound = refit.targets.source_graph(graph, refit.features.first).bind(sources)
+    found = _collect(refit, layer, bound, merged, fractions)
     if found is None:
         return result
     scale = found.fitted.parts[0].square().mean().sqrt().clamp(min=1e-30)
@@ -182,14 +184,19 @@ class _Collected:
 
 
 def _collect(
-    refit: LayerRefit, layer: RefitLayer, networks: Sequence[Bound], fractions: Sequence[float]
+    refit: LayerRefit,
+    layer: RefitLayer,
+    sources: Sequence[Bound],
+    network: Bound,
+    fractions: Sequence[float],
 ) -> _Collected | None:
-    """Return rows of a layer of the last network; None if it is not linear or rows are missing."""
+    """Return rows of a layer of a network; None if it is not linear or rows are missing."""
     fitted, held_out = _Sample(), _Sample()
     found = None
     for number, (context, inputs, _) in enumerate(refit.features.batches(), start=1):
-        *sources, merged = context.graph.start(networks, inputs)
-        logits = [run.run_through(layer.node).double() for run in sources]
+        runs = refit.targets.source_graph(context.graph, inputs).start(sources, inputs)
+        logits = [run.run_through(layer.node).double() for run in runs]
+        (merged,) = context.graph.start([network], inputs)
         merged.run_before(layer.node)
         given = merged.arguments(layer.node)
         operator = regression_of(context.graph.nodes[layer.node].operator, given)

@@ -55,6 +55,7 @@ class LayerRefit:
         targets: values that the layers are fit to; the means of the sources by default.
 
     Attributes:
+        targets: values that the layers are fit to.
         layers: the layers that are refit, in the order of the forward pass.
         skipped: layers that cannot be refit, with the reason.
 
@@ -71,7 +72,7 @@ class LayerRefit:
         targets: Targets | None = None,
     ) -> None:
         """Trace the model and find its layers."""
-        self._targets = targets
+        self.targets = targets or MeanTargets()
         self.features = Features(model, in_pieces(data, model), graphs=graphs)
         self.layers, self.skipped = find_layers(self.features.graph)
         check_found(self.layers, self.skipped, "layer that can be refit")
@@ -107,8 +108,7 @@ class LayerRefit:
         Raises:
             OneBasinError: features are not finite.
         """
-        targets = self._targets or MeanTargets()
-        graph = self.features.graph
+        targets, graph = self.targets, self.features.graph
         original = targets.source_graph(graph, self.features.first)
         (start,) = graph.bind([params])
         rounds = MAX_ROUNDS if any(layer.tie for layer in self.layers) else 0
