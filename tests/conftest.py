@@ -34,6 +34,7 @@ jaxtyping.install_import_hook(modules_with("from jaxtyping import "), "beartype.
 UNCHECKED = (
     *modules_with("if TYPE_CHECKING:"),
     "onebasin.errors",  # the wrapper of `public` has the annotations of the wrapped function
+    "onebasin.api._keywords",  # so has the wrapper of `takes_method_options`
     "onebasin.evaluation.features.additivity",
     "onebasin.evaluation.features.commutativity",
     "onebasin.data.batches",

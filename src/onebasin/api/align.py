@@ -11,7 +11,8 @@ from onebasin.api._alignment import Matched, match_networks
 from onebasin.api._data import note_normalization
 from onebasin.api._evaluation import EvaluationOptions, note_changed_function
 from onebasin.api._job import Job, MatchingOptions, NetworkOptions
-from onebasin.api._matchers import AUTO, Matcher, takes_method_options
+from onebasin.api._keywords import takes_method_options
+from onebasin.api._matchers import AUTO, Matcher
 from onebasin.api._networks import ALIGNED, UNALIGNED, Networks, check_distinct
 from onebasin.api._outputs import check_outputs, finished, metadata_of, save_permutations
 from onebasin.api.reports import Report

@@ -20,7 +20,8 @@ from onebasin.api._evaluation import (
     report_of_curves,
 )
 from onebasin.api._job import Job, MatchingOptions, NetworkOptions, Opened, open_with_data
-from onebasin.api._matchers import AUTO, takes_method_options
+from onebasin.api._keywords import takes_method_options
+from onebasin.api._matchers import AUTO
 from onebasin.api.align import Alignment
 from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized

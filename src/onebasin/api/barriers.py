@@ -19,7 +19,8 @@ from onebasin.api._evaluation import (
     report_of_pairs,
 )
 from onebasin.api._job import Job, MatchingOptions, NetworkOptions, Opened, open_with_data
-from onebasin.api._matchers import AUTO, permutation_of, takes_method_options
+from onebasin.api._keywords import takes_method_options
+from onebasin.api._matchers import AUTO, permutation_of
 from onebasin.api._networks import names_of
 from onebasin.api._symmetries import verified_symmetry
 from onebasin.api.reports import EvaluationReport

@@ -15,7 +15,8 @@ from onebasin.api._alignment import Matched, match_networks, matched_to_json
 from onebasin.api._data import splits_of
 from onebasin.api._evaluation import check_measurement
 from onebasin.api._job import Job, MatchingOptions, NetworkOptions, Opened, open_with_data
-from onebasin.api._matchers import AUTO, takes_method_options
+from onebasin.api._keywords import takes_method_options
+from onebasin.api._matchers import AUTO
 from onebasin.api._outputs import check_files_in, output_folder
 from onebasin.api._symmetries import verified_symmetry
 from onebasin.api.results import Summarized

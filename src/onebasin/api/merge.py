@@ -15,7 +15,8 @@ from onebasin.api._data import note_normalization
 from onebasin.api._evaluation import EvaluationOptions
 from onebasin.api._heads import check_heads, head_files
 from onebasin.api._job import Job, MatchingOptions, NetworkOptions
-from onebasin.api._matchers import AUTO, Matcher, takes_method_options
+from onebasin.api._keywords import takes_method_options
+from onebasin.api._matchers import AUTO, Matcher
 from onebasin.api._networks import MERGED, UNALIGNED, Networks, check_distinct, names_of
 from onebasin.api._outputs import (
     check_outputs,

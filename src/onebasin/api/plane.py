@@ -14,7 +14,8 @@ from onebasin.api._alignment import Matched, match_networks, matched_to_json
 from onebasin.api._data import splits_of
 from onebasin.api._evaluation import check_measurement, check_result_files
 from onebasin.api._job import Job, MatchingOptions, NetworkOptions, Opened, open_with_data
-from onebasin.api._matchers import AUTO, takes_method_options
+from onebasin.api._keywords import takes_method_options
+from onebasin.api._matchers import AUTO
 from onebasin.api._networks import check_distinct, names_of
 from onebasin.api.results import Summarized
 from onebasin.errors import ArgumentError, check_choice, public

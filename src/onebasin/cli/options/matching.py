@@ -29,11 +29,7 @@ Verify = Annotated[
 ]
 PermutationFile = Annotated[
     Path | None,
-    option(
-        "--save-permutation",
-        metavar="FILE",
-        help="Also write the permutation (.safetensors).",
-    ),
+    option("--save-permutation", metavar="FILE", help="Also write the permutation (.safetensors)."),
 ]
 Restarts = Annotated[
     int | None, count("--restarts", "Number of restarts; the best result is used.", "1")
@@ -41,11 +37,7 @@ Restarts = Annotated[
 
 
 def _method_option(default: str) -> Any:
-    """Declare `--method` of a command.
-
-    Args:
-        default: the default methods of the command, in words.
-    """
+    """Declare `--method` of a command whose default methods are given in words."""
     return option(
         "--method",
         metavar="NAME",
