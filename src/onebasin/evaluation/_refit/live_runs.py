@@ -17,7 +17,7 @@ from onebasin.evaluation._refit.targets import Targets
 from onebasin.graph._network_run import Bound, NetworkRun
 from onebasin.graph.features import BatchContext, Features
 
-MAX_BYTES = 1 << 29
+MAX_BYTES = 1 << 26
 """Maximum number of bytes of values in memory."""
 
 
