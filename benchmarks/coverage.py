@@ -141,7 +141,7 @@ def environment(options: argparse.Namespace, num_kept: int) -> dict[str, str]:
         "machine": f"{platform.machine()} with {os.cpu_count()} cores",
         "controls": controls,
         "processes": f"{options.jobs} of {options.threads} thread(s)",
-        "rows of interrupted runs, on the same machine under other load": str(num_kept),
+        "rows of earlier runs, whose times were measured under other loads": str(num_kept),
     }
 
 

@@ -125,6 +125,11 @@ class Size:
                 f"size={self.value!r} keeps units that config.json cannot express; choose a "
                 "smaller size, such as 1.2"
             )
+        self._note_merged(enlarged, job)
+        return SizedNetwork(enlarged, changed, job.architecture)
+
+    def _note_merged(self, enlarged: Enlarged, job: Job) -> None:
+        """Note that no units are separate, or that some groups cannot have separate units."""
         if not any(enlarged.num_separate.values()):
             job.reporter.note(
                 f"size={self.value!r} is too small to keep a unit of every network; "
@@ -136,7 +141,6 @@ class Size:
                 f"the units of {counted(len(enlarged.fixed), 'group')} are all merged "
                 f"({name!r}: {reason})"
             )
-        return SizedNetwork(enlarged, changed, job.architecture)
 
 
 @dataclass(frozen=True)
