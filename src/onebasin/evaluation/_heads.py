@@ -11,7 +11,8 @@ from onebasin.errors import ArgumentError
 from onebasin.evaluation._refit.last_layer import last_layer
 from onebasin.evaluation._refit.refit import LayerRefit
 from onebasin.evaluation._repair import OutputKind, run_repair
-from onebasin.graph._nodes import named_arguments, origins
+from onebasin.graph._nodes import origins
+from onebasin.symmetry._inference.nodes import named_arguments
 
 
 class HeadFit:

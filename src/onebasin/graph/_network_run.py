@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from onebasin.errors import ArgumentError
-from onebasin.graph._nodes import named_arguments
+from onebasin.symmetry._inference.nodes import named_arguments
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from onebasin.symmetry._inference.export import PREFIX, is_getitem
+from onebasin.symmetry._inference.export import PREFIX
+from onebasin.symmetry._inference.nodes import is_getitem, operator_of
 
 IDENTITIES = frozenset({"dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout"})
 """Operators that return their input in evaluation mode, which is not in their schemas."""
@@ -52,31 +53,7 @@ def origins(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
         yield from origins(source)
 
 
-def operator_of(node: torch.fx.Node) -> str:
-    """Return the name of the operator of a node or selected output."""
-    source = node.all_input_nodes[0] if is_getitem(node) else node
-    name = getattr(source.target, "__name__", str(source.target))
-    return name.split(".")[0].rstrip("_")
-
-
 def module_of(node: torch.fx.Node) -> str:
     """Return the path of the module that a node belongs to; empty for the model itself."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     return str(stack[-1][0]).removeprefix(PREFIX[:-1]).removeprefix(".") if stack else ""
-
-
-def named_arguments(
-    node: torch.fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the arguments of an operator by their names, defaults included.
-
-    Args:
-        node: a node that calls an operator; without a schema only keyword arguments have names.
-        args, kwargs: its arguments: nodes or values.
-    """
-    schema = getattr(node.target, "_schema", None)
-    if schema is None:
-        return dict(kwargs)
-    defaults = {each.name: each.default_value for each in schema.arguments}
-    names = (each.name for each in schema.arguments)
-    return defaults | dict(zip(names, args, strict=False)) | kwargs

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onebasin.graph._nodes import named_arguments, operator_of
 from onebasin.graph.graph import Graph
+from onebasin.symmetry._inference.nodes import named_arguments, operator_of
 
 CONTRACTED: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "linear": {"weight": (1,)},

@@ -20,10 +20,11 @@ from onebasin._checks import named_tensors
 from onebasin._dtypes import common_dtype
 from onebasin.errors import ArgumentError
 from onebasin.graph._network_run import Bound, NetworkRun
-from onebasin.graph._nodes import module_of, operator_of, origins, shared, tensor_inputs, writes
+from onebasin.graph._nodes import module_of, origins, shared, tensor_inputs, writes
 from onebasin.graph.batches import arguments_of, device_of, dtype_of
 from onebasin.graph.binding import bind_params, promote, promoted_dtype
 from onebasin.symmetry._inference.inference import TracedGraph, trace_graph
+from onebasin.symmetry._inference.nodes import operator_of
 from onebasin.symmetry.symmetry import Symmetry
 
 ForwardHook = Callable[[str, Tensor], None]

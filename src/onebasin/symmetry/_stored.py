@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._nesting import check_nesting
+from onebasin.symmetry.actions import GroupAction
 from onebasin.symmetry.groups import Group, UnsupportedOp
 from onebasin.symmetry.layouts import (
     Family,
@@ -41,7 +42,15 @@ def fields_from_json(data: Any) -> dict[str, Any]:
     groups = {
         name: replace(group, name=name) for name, group in _mapping(data, "groups", _group).items()
     }
+    actions = _mapping({"actions": {}} | dict(data), "actions", _action)
+    groups = {
+        name: replace(group, symmetry_class=actions[name].symmetry_class)
+        if name in actions
+        else group
+        for name, group in groups.items()
+    }
     return {
+        "actions": actions,
         "groups": dict(sorted(groups.items(), key=lambda item: len(item[1].nested_in))),
         "layouts": _mapping(data, "layouts", _layouts),
         "axes": _mapping(data, "axes", _size),
@@ -142,6 +151,13 @@ def _size(where: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MAX_SIZE:
         raise _fail(f"size of {where}", "a non-negative integer", value)
     return value
+
+
+def _action(where: str, data: Any) -> GroupAction:
+    try:
+        return GroupAction.from_json(data)
+    except OneBasinError as error:
+        raise OneBasinError(f"{where}: {error}") from error
 
 
 def _group(where: str, data: Any) -> Group:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from onebasin.symmetry.actions import SymmetryClass
 
 
 @dataclass(frozen=True)
@@ -15,11 +17,14 @@ class Group:
         nested_in: the groups or fixed axes it nests in, outermost first. The units have a
             separate order for each unit of these groups. A tensor with this group has the
             outer groups, too.
+        symmetry_class: the largest known set of linear maps of the units that leaves the
+            model's function unchanged.
     """
 
     name: str
     size: int
     nested_in: tuple[str, ...] = ()
+    symmetry_class: SymmetryClass = field(default="permutation", compare=False)
 
 
 @dataclass(frozen=True)

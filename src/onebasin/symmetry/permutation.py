@@ -137,7 +137,7 @@ class Permutation:
         inverses: dict[str, Tensor] = {}
         for name in _outer_first(self.symmetry):
             index = self.indices[name]
-            rows = index[_old_outers(self.symmetry, inverses, name)]
+            rows = index[old_outers(self.symmetry, inverses, name)]
             inverses[name] = rows.argsort(dim=-1)
         return Permutation(self.symmetry, {name: inverses[name] for name in self.indices})
 
@@ -152,7 +152,7 @@ class Permutation:
             )
         indices = {}
         for name, index in self.indices.items():
-            rows = other.indices[name][_old_outers(self.symmetry, self.indices, name)]
+            rows = other.indices[name][old_outers(self.symmetry, self.indices, name)]
             indices[name] = rows.gather(-1, index)
         return Permutation(self.symmetry, indices)
 
@@ -218,7 +218,7 @@ def _outer_first(symmetry: Symmetry) -> list[str]:
     return sorted(symmetry.groups, key=lambda name: len(symmetry.groups[name].nested_in))
 
 
-def _old_outers(symmetry: Symmetry, indices: Mapping[str, Tensor], name: str) -> tuple[Tensor, ...]:
+def old_outers(symmetry: Symmetry, indices: Mapping[str, Tensor], name: str) -> tuple[Tensor, ...]:
     """Return the old position along each outer group, for every new outer position."""
     nested_in = symmetry.groups[name].nested_in
     positions = []

@@ -24,6 +24,7 @@ from onebasin.symmetry._display import symmetry_html, symmetry_text
 from onebasin.symmetry._nesting import check_nesting
 from onebasin.symmetry._spec import Shapes, Spec, fields_from_spec
 from onebasin.symmetry._stored import check_stored, fields_from_json
+from onebasin.symmetry.actions import GroupAction
 from onebasin.symmetry.groups import Group, UnsupportedOp
 from onebasin.symmetry.layouts import Fixed, Layout, Units, layout_to_json, substituted
 
@@ -53,7 +54,8 @@ def restrict(symmetry: Symmetry, reasons: Mapping[str, str]) -> Symmetry:
         tensor: tuple(substituted(layout, fix) for layout in layouts)
         for tensor, layouts in symmetry.layouts.items()
     }
-    return replace(symmetry, groups=groups, axes=axes, layouts=layouts)
+    actions = {name: each for name, each in symmetry.actions.items() if name in groups}
+    return replace(symmetry, groups=groups, axes=axes, layouts=layouts, actions=actions)
 
 
 FORMAT = "onebasin-symmetry-2"
@@ -72,6 +74,7 @@ class Symmetry:
         unused: tensors that no selected output depends on; their layouts are fixed.
         unsupported_ops: operators that fixed the tensors they touch.
         buffer_values: digests of the buffers whose values the layouts depend on, by name.
+        actions: maps that are not permutations, by group; a group without action has none.
     """
 
     groups: Mapping[str, Group]
@@ -82,6 +85,7 @@ class Symmetry:
     unused: tuple[str, ...] = ()
     unsupported_ops: tuple[UnsupportedOp, ...] = ()
     buffer_values: Mapping[str, str] = field(default_factory=dict)
+    actions: Mapping[str, GroupAction] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return symmetry_text(self)
@@ -184,6 +188,7 @@ class Symmetry:
                 {**vars(r), "tensors": list(r.tensors)} for r in self.unsupported_ops
             ],
             "buffer_values": dict(self.buffer_values),
+            "actions": {name: action.to_json() for name, action in self.actions.items()},
         }
 
     @classmethod

@@ -21,9 +21,9 @@ from onebasin.evaluation._refit.operator_table import regression_of
 from onebasin.evaluation._refit.operators import Operator, Scale
 from onebasin.evaluation._refit.targets import Spread, Targets, mean_of_values
 from onebasin.graph._network_run import Bound, NetworkRun
-from onebasin.graph._nodes import named_arguments
 from onebasin.graph.features import BatchContext
 from onebasin.graph.graph import Graph
+from onebasin.symmetry._inference.nodes import named_arguments
 
 ROWS_PER_UNKNOWN = 500
 """Maximum number of rows for each input of a layer; they are drawn at random from all batches."""

@@ -17,10 +17,10 @@ from onebasin.evaluation._refit.operator_table import (
     num_inputs_of,
     tensor_arguments,
 )
-from onebasin.graph._nodes import named_arguments, operator_of, origins, shared
+from onebasin.graph._nodes import origins, shared
 from onebasin.graph.binding import first_names
 from onebasin.graph.graph import FeatureNode, Graph
-from onebasin.symmetry._inference.export import is_getitem
+from onebasin.symmetry._inference.nodes import is_getitem, named_arguments, operator_of
 
 MAX_UNKNOWNS = 5000
 """Maximum number of inputs of a layer that are refit together; others are refit in blocks."""

@@ -72,7 +72,7 @@ def build_symmetry(
             unsupported_ops=_unsupported_ops(solver, used),
         )
     )
-    return with_disjoint_blocks(symmetry)
+    return with_disjoint_blocks(symmetry, features or ())
 
 
 def unsupported_in_training(

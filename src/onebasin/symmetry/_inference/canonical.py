@@ -8,7 +8,7 @@ own groups.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -106,11 +106,15 @@ def _family_keys(layout: Layout) -> Iterator[str]:
 REASON = "its layout does not decompose into disjoint blocks"
 
 
-def with_disjoint_blocks(symmetry: Symmetry) -> Symmetry:
+def with_disjoint_blocks(symmetry: Symmetry, features: Collection[str] = ()) -> Symmetry:
     """Return a symmetry in which tensors without disjoint blocks, and their groups, are fixed.
 
     A sum that selects the members of a family must occur once in a tensor. If reshapes
     repeat it, the layout cannot be applied.
+
+    Args:
+        symmetry: the symmetry.
+        features: names of values inside the graph, whose groups are not fixed.
     """
     broken = {name for name, layouts in symmetry.layouts.items() if not _covers(layouts)}
     if not broken:
@@ -119,7 +123,8 @@ def with_disjoint_blocks(symmetry: Symmetry) -> Symmetry:
         name: tuple(Fixed(layout.size, REASON) for layout in own) if name in broken else own
         for name, own in symmetry.layouts.items()
     }
-    failed = {group for name in broken for group in _groups(symmetry.layouts[name])}
+    tensors = broken.difference(features)
+    failed = {group for name in tensors for group in _groups(symmetry.layouts[name])}
     reasons = {name: REASON for name in symmetry.groups if name in failed}
     return restrict(replace(symmetry, layouts=layouts), reasons)
 

@@ -276,11 +276,6 @@ def location_of(node: Node) -> str:
     return f"{file}:{line} in {function}: {code.strip()}"
 
 
-def is_getitem(node: Node) -> bool:
-    """Whether a node selects one of several outputs."""
-    return node.target is operator.getitem
-
-
 def _failure(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Exception | None:

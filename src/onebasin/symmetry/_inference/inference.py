@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from onebasin._checks import check_model, model_inputs
 from onebasin._random import random_state_kept
 from onebasin.errors import ArgumentError, OneBasinError, public
-from onebasin.symmetry._inference.atoms import Dims
+from onebasin.symmetry._classes.classes import with_classes
 from onebasin.symmetry._inference.build import build_symmetry, unsupported_in_training
 from onebasin.symmetry._inference.calls import Value
 from onebasin.symmetry._inference.constants import (
@@ -198,19 +198,9 @@ class _Inference:
         names = self.state.state_names
         return (names[name] for name in module_names if name in names)
 
-    def symmetry(self, features: Mapping[str, Dims] | None = None) -> Symmetry:
-        """Return the public symmetry, optionally with the layouts of further values."""
-        symmetry = build_symmetry(
-            self.solver,
-            self.nesting,
-            self.state.tensors,
-            self.state.parameters,
-            self.aliases,
-            features,
-        )
-        return replace(
-            symmetry, unsupported_ops=(*symmetry.unsupported_ops, *self.unsupported_in_training)
-        )
+    def symmetry(self) -> Symmetry:
+        """Return the public symmetry."""
+        return self.graph().symmetry
 
     def graph(self) -> TracedGraph:
         """Return the graph with its symmetry, and separately the layouts of its values."""
@@ -219,12 +209,23 @@ class _Inference:
             for node, value in self.solver.values.items()
             if isinstance(value, Value) and node.op == "call_function"
         }
-        both = self.symmetry(dims)
+        both = build_symmetry(
+            self.solver,
+            self.nesting,
+            self.state.tensors,
+            self.state.parameters,
+            self.aliases,
+            dims,
+        )
         own = {name: both.layouts[name] for name in self.state.tensors}
         inner = {name.removeprefix(NODE): both.layouts[name] for name in dims}
+        unsupported = (*both.unsupported_ops, *self.unsupported_in_training)
+        symmetry = replace(both, layouts=own, unsupported_ops=unsupported)
+        names = self.state.state_names
+        tensors = {node: names.get(n, n) for node, n in self.exported.tensors.items()}
         return TracedGraph(
             exported=self.exported,
-            symmetry=replace(both, layouts=own),
+            symmetry=with_classes(symmetry, self.exported, inner, tensors),
             features=Symmetry(both.groups, inner, both.axes),
         )
 

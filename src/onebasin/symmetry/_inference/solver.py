@@ -22,7 +22,8 @@ from onebasin.symmetry._inference.algebra import fix
 from onebasin.symmetry._inference.atoms import Dims, Reason, flat_factors, fresh, walk
 from onebasin.symmetry._inference.calls import Call, Value
 from onebasin.symmetry._inference.constants import Constants, used_names
-from onebasin.symmetry._inference.export import Exported, is_getitem, location_of
+from onebasin.symmetry._inference.export import Exported, location_of
+from onebasin.symmetry._inference.nodes import is_getitem, named_arguments
 from onebasin.symmetry._inference.rules import fix_operands, infer_layouts, rule_for
 from onebasin.symmetry._inference.unification import check_scope, unify
 from onebasin.symmetry._inference.unread import fix_unread, is_read
@@ -201,7 +202,7 @@ class Solver:
             return None
         call = Call(
             operator=str(node.target),
-            arguments=_by_name(node.target, args, kwargs),
+            arguments=named_arguments(node, args, kwargs),
             shapes=_shapes(node.meta.get("val")),
             location=location_of(node),
             tensors=self.tensors,
@@ -342,18 +343,6 @@ def _example(node: Node, place: int) -> Any:
     """Return the metadata of one output of a node, usually a fake tensor."""
     value = node.meta.get("val")
     return value[place] if isinstance(value, list | tuple) else value
-
-
-def _by_name(target: torch._ops.OpOverload, args: tuple, kwargs: Mapping) -> dict[str, Any]:
-    arguments = {}
-    for i, argument in enumerate(target._schema.arguments):
-        if i < len(args) and not argument.kwarg_only:
-            arguments[argument.name] = args[i]
-        else:
-            arguments[argument.name] = kwargs.get(
-                argument.name, argument.default_value if argument.has_default_value() else None
-            )
-    return arguments
 
 
 def _shapes(value: Any) -> tuple[tuple[int, ...] | None, ...]:

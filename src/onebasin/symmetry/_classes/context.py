@@ -1,0 +1,109 @@
+"""One operator of a graph, with the sites of its operands and its output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from torch.fx import Node
+
+from onebasin.symmetry._classes.bounds import PERMUTATION, Bound
+from onebasin.symmetry._classes.moves import Index, Source, is_tensor, shape_of
+from onebasin.symmetry._classes.relations import Relations, Site
+from onebasin.symmetry._classes.sites import Place, Sites, ValueSites
+
+
+@dataclass(frozen=True)
+class Context:
+    """One operator.
+
+    Args:
+        node: the node whose value is the output.
+        operator: name of the operator.
+        given: arguments by name.
+        sites: the sites of all values.
+        relations: the relations, which rules extend.
+        names: name of the value of each placeholder: its parameter or buffer.
+        is_parameter: whether a node depends on parameters alone, and not on inputs.
+        is_constant: whether a node depends on neither.
+    """
+
+    node: Node
+    operator: str
+    given: Mapping[str, Any]
+    sites: Sites
+    relations: Relations
+    names: Mapping[Node, str]
+    is_parameter: Callable[[Node], bool]
+    is_constant: Callable[[Node], bool]
+
+    def of(self, node: Node) -> ValueSites:
+        """Return the sites of a value."""
+        return self.sites.of(self.names.get(node, node.name))
+
+    def operand(self, name: str) -> Node | None:
+        """Return an operand that is a tensor, or None."""
+        value = self.given.get(name)
+        return value if is_tensor(value) else None
+
+    @property
+    def operands(self) -> Iterator[Node]:
+        """The operands that are tensors, including those in lists."""
+        for value in self.given.values():
+            each = value if isinstance(value, list | tuple) else [value]
+            yield from (node for node in each if is_tensor(node))
+
+    @property
+    def output(self) -> ValueSites:
+        """The sites of the output."""
+        return self.of(self.node)
+
+    @property
+    def shape(self) -> Index:
+        """The shape of the output."""
+        return shape_of(self.node)
+
+    def restrict(
+        self, node: Node, bound: Bound, *, dims: Iterator[int] | range | None = None
+    ) -> None:
+        """Restrict all maps of a value, or those in some of its dimensions."""
+        for place in self.of(node).places:
+            if dims is None or place.dim in dims:
+                self.relations.restrict(place.site, bound, self.operator)
+
+    def block(self) -> None:
+        """Admit only permutations in all operands and in the output."""
+        for node in (*self.operands, self.node):
+            self.restrict(node, PERMUTATION)
+
+    def source(self, place: Place, index: SourceOf) -> Site | None:
+        """Return the site of an operand that units of the output come from.
+
+        Args:
+            place: units of the output.
+            index: returns an operand and the entry that an entry of the output comes from.
+
+        Returns:
+            The site, or None if all units come from the same entry.
+        """
+        first, second = index(place.first), index(place.second)
+        if first is None or second is None or first[1] == second[1]:
+            return None
+        site = None
+        if first[0] is second[0]:
+            site = self.of(first[0]).find(place.site.group, first[1], second[1])
+        if site is None:
+            self.relations.restrict(place.site, PERMUTATION, self.operator)
+            self.restrict(first[0], PERMUTATION)
+        return site
+
+    def equal(self, index: SourceOf) -> None:
+        """Let all maps of the output be those of the entries that it comes from."""
+        for place in self.output.places:
+            site = self.source(place, index)
+            if site is not None:
+                self.relations.equal(place.site, site)
+
+
+SourceOf: TypeAlias = Callable[[Index], Source | None]

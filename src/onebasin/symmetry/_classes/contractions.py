@@ -1,0 +1,187 @@
+"""Rules of products of matrices, convolutions and attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch.fx import Node
+
+from onebasin.symmetry._classes.bounds import PERMUTATION
+from onebasin.symmetry._classes.context import Context
+from onebasin.symmetry._classes.moves import Index, Source, broadcast, shape_of
+
+
+def contract(context: Context, a: Node, dim: int, b: Node, other: int) -> None:
+    """Pair the units of two dimensions that are summed over: their maps are dual."""
+    dim, other = dim % len(shape_of(a)), other % len(shape_of(b))
+    second = context.of(b)
+    for place in context.of(a).places:
+        if place.dim != dim:
+            continue
+        found = False
+        for candidate in second.places:
+            index = list(candidate.first)
+            index[other] = place.first[dim]
+            step = list(index)
+            step[other] = place.second[dim]
+            site = second.find(place.site.group, tuple(index), tuple(step))
+            if site is not None and candidate.dim == other:
+                context.relations.dual(place.site, site)
+                found = True
+        if not found:
+            context.relations.restrict(place.site, PERMUTATION, context.operator)
+
+
+def matmul(left: str, right: str) -> Callable[[Context], None]:
+    """Return the rule of a product of matrices or of batches of matrices."""
+
+    def rule(context: Context) -> None:
+        a, b = context.operand(left), context.operand(right)
+        assert a is not None and b is not None
+        if min(len(shape_of(a)), len(shape_of(b))) < 2:
+            return context.block()
+        contract(context, a, -1, b, -2)
+        rank = len(context.shape)
+        for node in (a, b):
+            context.restrict(node, PERMUTATION, dims=range(len(shape_of(node)) - 2))
+        context.restrict(context.node, PERMUTATION, dims=range(rank - 2))
+        for place in context.output.places:
+            if place.dim < rank - 2:
+                continue
+            node = a if place.dim == rank - 2 else b
+
+            def index(entry: Index, node: Node = node) -> Source:
+                rows = (*entry[:-1], 0) if node is a else (*entry[:-2], 0, entry[-1])
+                return node, broadcast(rows, shape_of(node))
+
+            site = context.source(place, index)
+            if site is not None:
+                context.relations.equal(place.site, site)
+        _add(context)
+
+    return rule
+
+
+def _add(context: Context) -> None:
+    """Add the summand of `addmm` and `baddbmm`."""
+    if context.operator not in ("addmm", "baddbmm"):
+        return
+    bias = context.operand("self")
+    assert bias is not None
+    context.equal(lambda index: (bias, broadcast(index, shape_of(bias))))
+
+
+def linear(context: Context) -> None:
+    """`x Wᵀ + b`."""
+    source, weight, bias = (context.operand(name) for name in ("input", "weight", "bias"))
+    assert source is not None and weight is not None
+    contract(context, source, -1, weight, -1)
+    last = len(context.shape) - 1
+    for place in context.output.places:
+        if place.dim == last:
+
+            def index(entry: Index) -> Source:
+                return weight, (entry[-1], 0)
+
+        else:
+
+            def index(entry: Index) -> Source:
+                return source, (*entry[:-1], 0)
+
+        site = context.source(place, index)
+        if site is not None:
+            context.relations.equal(place.site, site)
+        if bias is not None and place.dim == last:
+            site = context.source(place, lambda entry: (bias, entry[-1:]))
+            if site is not None:
+                context.relations.equal(place.site, site)
+
+
+def convolution(context: Context) -> None:
+    """Convolutions without groups, or with one input channel for each group."""
+    source, weight, bias = (context.operand(name) for name in ("input", "weight", "bias"))
+    assert source is not None and weight is not None
+    is_transposed = "transpose" in context.operator or bool(context.given.get("transposed"))
+    groups = context.given.get("groups", 1)
+    rows, columns = (1, 0) if is_transposed else (0, 1)
+    rank = len(shape_of(weight))
+    if len(shape_of(source)) != rank or len(context.shape) != rank:
+        return context.block()
+    if groups == 1:
+        contract(context, source, 1, weight, columns)
+    elif shape_of(weight)[1] != 1 or is_transposed or shape_of(weight)[0] != groups:
+        return context.block()
+    for place in context.output.places:
+        if place.dim != 1:
+            context.relations.restrict(place.site, PERMUTATION, context.operator)
+            continue
+
+        def index(entry: Index) -> Source:
+            places = [0] * rank
+            places[rows] = entry[1]
+            return weight, tuple(places)
+
+        def own(entry: Index) -> Source:
+            return source, (0, entry[1], *(0 for _ in entry[2:]))
+
+        site = context.source(place, index)
+        if groups > 1:
+            inner = context.source(place, own)
+            if site is not None and inner is not None:
+                context.relations.scaled(place.site, {inner: 1, site: 1})
+        elif site is not None:
+            context.relations.equal(place.site, site)
+        if bias is not None:
+            shift = context.source(place, lambda entry: (bias, entry[1:2]))
+            if shift is not None:
+                context.relations.equal(place.site, shift)
+
+
+def attention(context: Context) -> None:
+    """`softmax(q kᵀ) v`; heads and positions are only permuted."""
+    query, key, value = (context.operand(name) for name in ("query", "key", "value"))
+    assert query is not None and key is not None and value is not None
+    contract(context, query, -1, key, -1)
+    mask = context.operand("attn_mask")
+    for node in (query, key, value, context.node):
+        context.restrict(node, PERMUTATION, dims=range(len(shape_of(node)) - 1))
+    if mask is not None:
+        context.restrict(mask, PERMUTATION)
+    last = len(context.shape) - 1
+    for place in context.output.places:
+        if place.dim == last:
+
+            def index(entry: Index) -> Source:
+                zeros = [0] * len(shape_of(value))
+                first = entry[: len(zeros) - 2]
+                sizes = shape_of(value)
+                zeros[: len(first)] = [min(p, s - 1) for p, s in zip(first, sizes)]
+                zeros[-1] = entry[-1]
+                return value, tuple(zeros)
+
+            site = context.source(place, index)
+            if site is not None:
+                context.relations.equal(place.site, site)
+
+
+CONTRACTIONS: Mapping[str, Callable[[Context], None]] = {
+    "matmul": matmul("self", "other"),
+    "mm": matmul("self", "mat2"),
+    "bmm": matmul("self", "mat2"),
+    "addmm": matmul("mat1", "mat2"),
+    "baddbmm": matmul("batch1", "batch2"),
+    "linear": linear,
+    "scaled_dot_product_attention": attention,
+    **dict.fromkeys(
+        (
+            "convolution",
+            "conv1d",
+            "conv2d",
+            "conv3d",
+            "conv_transpose1d",
+            "conv_transpose2d",
+            "conv_transpose3d",
+        ),
+        convolution,
+    ),
+}

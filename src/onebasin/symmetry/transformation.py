@@ -1,0 +1,212 @@
+"""Transformations: elements of a symmetry that reorder, scale and mix units.
+
+Owns `Transformation`: a permutation, a linear map for each group whose units are mixed, scales and
+signs; composition, inverse, and its safetensors file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike
+
+import torch
+from torch import Tensor
+
+from onebasin._checks import check_tensor, checks_arguments
+from onebasin.errors import ArgumentError, OneBasinError, public
+from onebasin.symmetry._transforming import TensorTransformer
+from onebasin.symmetry.actions import Axis, Gain
+from onebasin.symmetry.permutation import Permutation, old_outers
+from onebasin.symmetry.symmetry import Symmetry
+
+SMALLEST_GAIN = 1e-6
+"""Smallest gain that can be folded, as a fraction of the largest gain of its tensor."""
+
+Parts = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Transformation:
+    """One element of a symmetry with classes beyond permutations.
+
+    Units are permuted first, then mixed and scaled. While units are mixed, gains of
+    normalizations are folded into other tensors; afterwards they are restored, multiplied by the
+    scales of the group.
+
+    Laws: `(s @ t).apply(x)` equals `s.apply(t.apply(x))`, and `t.inverse() @ t` is the identity,
+    up to rounding.
+
+    Args:
+        symmetry: the symmetry that contains this transformation.
+        permutation: order of the units; the identity for groups in `maps`.
+        maps: map of each group whose units are mixed: float64, `(*outer, n, n)`.
+        scales: scales of groups: float64, `(number of scales, *outer, n)`; positive unless the
+            units of the group are mixed.
+        signs: signs of groups: float64, `(number of signs, *outer, n)`, with entries 1 and -1.
+
+    Raises:
+        OneBasinError: a tensor does not fit the class of its group.
+    """
+
+    symmetry: Symmetry
+    permutation: Permutation
+    maps: Parts = field(default_factory=dict)
+    scales: Parts = field(default_factory=dict)
+    signs: Parts = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the tensors against the symmetry."""
+        _check(self)
+
+    @classmethod
+    def identity(cls, symmetry: Symmetry) -> Transformation:
+        """Return the identity."""
+        return cls(symmetry, Permutation.identity(symmetry))
+
+    @classmethod
+    def random(cls, symmetry: Symmetry, *, seed: int = 0) -> Transformation:
+        """Return a random, well-conditioned transformation.
+
+        Orthogonal maps are uniformly distributed. The logarithms of scales and singular values
+        are uniformly distributed between -0.5 and 0.5.
+        """
+        from onebasin.symmetry._random_elements import random_element
+
+        return random_element(symmetry, seed)
+
+    @checks_arguments
+    def apply(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the transformed parameters and buffers, under the given names.
+
+        The input is not modified. Values are computed in float32, or in float64 if the tensor
+        has that dtype, and rounded to the dtype of the tensor.
+
+        Args:
+            params: every tensor of the symmetry by name.
+
+        Raises:
+            OneBasinError: a name is missing or unexpected, a shape is wrong, a gain is zero, or
+                a result is too large for its dtype.
+        """
+        moved = self.permutation.apply(params)
+        transformer = self._transformer(moved)
+        results: dict[int, Tensor] = {}
+        for name, tensor in moved.items():
+            if id(tensor) not in results:
+                results[id(tensor)] = transformer.apply(self._first(name), tensor)
+        return {name: results[id(tensor)] for name, tensor in moved.items()}
+
+    def _first(self, name: str) -> str:
+        """Return the name under which actions list a tied tensor."""
+        return self._first_names.get(name, name)
+
+    @cached_property
+    def _first_names(self) -> dict[str, str]:
+        return {name: names[0] for names in self.symmetry.tied for name in names}
+
+    def _transformer(self, params: Mapping[str, Tensor]) -> TensorTransformer:
+        """Return the maps with the gains of a network whose units are permuted."""
+        gains = {
+            name: torch.stack([self._gain(name, each, params) for each in action.gains])
+            for name, action in self.symmetry.actions.items()
+            if name in self.maps and action.gains
+        }
+        return TensorTransformer(self.symmetry, self.maps, self.scales, self.signs, gains)
+
+    def _gain(self, group: str, gain: Gain, params: Mapping[str, Tensor]) -> Tensor:
+        values = axis_values(self.symmetry, gain.axis, params[gain.axis.tensor])
+        values = values.double() + gain.offset
+        size = values.abs()
+        if bool((size <= SMALLEST_GAIN * size.max()).any()):
+            raise ArgumentError(
+                f"tensor {gain.axis.tensor!r} has a gain that is zero or almost zero, so the units "
+                f"of group {group!r} cannot be mixed; pass classes='permutation'"
+            )
+        return values
+
+    def inverse(self) -> Transformation:
+        """Return the inverse transformation."""
+        permutation = self.permutation.inverse()
+        reordered = _Reordered(self.symmetry, permutation)
+        return Transformation(
+            self.symmetry,
+            permutation,
+            {name: torch.linalg.inv(reordered.outer(name, m)) for name, m in self.maps.items()},
+            {name: 1 / reordered.units(name, s) for name, s in self.scales.items()},
+            {name: reordered.units(name, s) for name, s in self.signs.items()},
+        )
+
+    def __matmul__(self, other: Transformation) -> Transformation:
+        """Return the composition that applies `other` first, then this transformation."""
+        if not isinstance(other, Transformation):
+            return NotImplemented
+        reordered = _Reordered(self.symmetry, self.permutation)
+        maps = {name: reordered.outer(name, value) for name, value in other.maps.items()}
+        for name, own in self.maps.items():
+            maps[name] = own @ maps[name] if name in maps else own
+        return Transformation(
+            self.symmetry,
+            self.permutation @ other.permutation,
+            maps,
+            _multiplied(self.scales, other.scales, reordered),
+            _multiplied(self.signs, other.signs, reordered),
+        )
+
+
+def axis_values(symmetry: Symmetry, axis: Axis, tensor: Tensor) -> Tensor:
+    """Return the values of a tensor along an axis, `(*outer, n)`; other axes have size one."""
+    from onebasin.symmetry._nesting import outer_axes
+
+    block = symmetry.blocks[axis.tensor][axis.block]
+    view = block.view(tensor.contiguous())
+    outers = outer_axes(block, symmetry.nesting, tuple(tensor.shape))[axis.axis]
+    order = [*outers, axis.axis]
+    rest = [each for each in range(view.dim()) if each not in order]
+    return view.permute([*rest, *order]).reshape([view.shape[each] for each in order])
+
+
+class _Reordered:
+    """Parts of another transformation, arranged by the new positions of a permutation."""
+
+    def __init__(self, symmetry: Symmetry, permutation: Permutation) -> None:
+        self.symmetry, self.permutation = symmetry, permutation
+
+    def outer(self, name: str, values: Tensor) -> Tensor:
+        """Return maps arranged by the new outer positions."""
+        positions = old_outers(self.symmetry, self.permutation.indices, name)
+        return values[positions] if positions else values
+
+    def units(self, name: str, values: Tensor) -> Tensor:
+        """Return scales arranged by the new outer positions and the new order of the units."""
+        index = self.permutation.indices[name]
+        return torch.stack([self.outer(name, each).gather(-1, index) for each in values])
+
+
+def _multiplied(own: Parts, other: Parts, reordered: _Reordered) -> dict[str, Tensor]:
+    values = {name: reordered.units(name, each) for name, each in other.items()}
+    for name, each in own.items():
+        values[name] = each * values[name] if name in values else each
+    return values
+
+
+def _check(transformation: Transformation) -> None:
+    symmetry = transformation.symmetry
+    for kind in ("maps", "scales", "signs"):
+        for name, values in getattr(transformation, kind).items():
+            action = symmetry.actions.get(name)
+            if action is None or (kind == "maps" and not action.mixes):
+                raise OneBasinError(
+                    f"group {name!r} admits no {kind} (its class is "
+                    f"{symmetry.groups[name].symmetry_class if name in symmetry.groups else 'unknown'!r}); remove them"
+                )
+            check_tensor(f"{kind} of group {name!r}", values)
+            size, outer = symmetry.size_of(name), symmetry.outer_shape(name)
+            number = {"scales": len(action.scales), "signs": len(action.signs)}.get(kind)
+            shape = (*outer, size, size) if number is None else (number, *outer, size)
+            if tuple(values.shape) != shape:
+                raise OneBasinError(
+                    f"invalid {kind} of group {name!r} (got shape {tuple(values.shape)}); "
+                    f"expected shape {shape}"
+                )
