@@ -47,7 +47,7 @@ def with_classes(
 
 def _action(solution: GroupSolution, relations: Relations) -> GroupAction:
     offsets = {_axis(own): number for own, number in relations.offsets.values()}
-    own = {_axis(site) for each in solution.scales for site in each}
+    own = {_axis(site) for each in (*solution.scales, *solution.signs) for site in each}
     return GroupAction(
         symmetry_class=_class_of(solution),
         variances=_by_axis(solution.variances),
