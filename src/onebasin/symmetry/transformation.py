@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from os import PathLike
 
 import torch
 from torch import Tensor
 
 from onebasin._checks import check_tensor, checks_arguments
-from onebasin.errors import ArgumentError, OneBasinError, public
+from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.symmetry._transforming import TensorTransformer
 from onebasin.symmetry.actions import Axis, Gain
 from onebasin.symmetry.permutation import Permutation, old_outers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -98,12 +98,46 @@ class Context:
             self.restrict(first[0], PERMUTATION)
         return site
 
-    def equal(self, index: SourceOf) -> None:
-        """Let all maps of the output be those of the entries that it comes from."""
+    def equal(
+        self, index: SourceOf, *, ignored: Collection[int] = (), dims: Collection[int] | None = None
+    ) -> None:
+        """Let maps of the output be those of the entries that it comes from.
+
+        Args:
+            index: returns an operand and the entry that an entry of the output comes from.
+            ignored: dimensions of the operand in which all entries are used.
+            dims: dimensions of the output; all by default.
+        """
         for place in self.output.places:
-            site = self.source(place, index)
-            if site is not None:
-                self.relations.equal(place.site, site)
+            if dims is None or place.dim in dims:
+                for site in self.sources(place, index, ignored):
+                    self.relations.equal(place.site, site)
+
+    def sources(self, place: Place, index: SourceOf, ignored: Collection[int]) -> set[Site]:
+        """Return the sites of an operand that units of the output come from.
+
+        Args:
+            place: units of the output.
+            index: as for `source`.
+            ignored: dimensions of the operand in which all entries are used.
+        """
+        site = self.source(place, index)
+        if site is None or not ignored:
+            return set() if site is None else {site}
+        first, second = index(place.first), index(place.second)
+        assert first is not None and second is not None
+        operand = self.of(first[0])
+        found = {site}
+        for other in operand.places:
+            if other.site.group == site.group:
+                pair = (_replaced(each[1], other.first, ignored) for each in (first, second))
+                found.add(operand.find(site.group, *pair) or site)
+        return found
+
+
+def _replaced(index: Index, other: Index, dims: Collection[int]) -> Index:
+    """Return an index with some of its places replaced by those of another."""
+    return tuple(b if d in dims else a for d, (a, b) in enumerate(zip(index, other, strict=True)))
 
 
 SourceOf: TypeAlias = Callable[[Index], Source | None]

@@ -45,18 +45,17 @@ def matmul(left: str, right: str) -> Callable[[Context], None]:
         for node in (a, b):
             context.restrict(node, PERMUTATION, dims=range(len(shape_of(node)) - 2))
         context.restrict(context.node, PERMUTATION, dims=range(rank - 2))
-        for place in context.output.places:
-            if place.dim < rank - 2:
-                continue
-            node = a if place.dim == rank - 2 else b
-
-            def index(entry: Index, node: Node = node) -> Source:
-                rows = (*entry[:-1], 0) if node is a else (*entry[:-2], 0, entry[-1])
-                return node, broadcast(rows, shape_of(node))
-
-            site = context.source(place, index)
-            if site is not None:
-                context.relations.equal(place.site, site)
+        rows, columns = shape_of(a), shape_of(b)
+        context.equal(
+            lambda entry: (a, broadcast((*entry[:-1], 0), rows)),
+            ignored={len(rows) - 1},
+            dims={rank - 2},
+        )
+        context.equal(
+            lambda entry: (b, broadcast((*entry[:-2], 0, entry[-1]), columns)),
+            ignored={len(columns) - 2},
+            dims={rank - 1},
+        )
         _add(context)
 
     return rule
@@ -77,24 +76,10 @@ def linear(context: Context) -> None:
     assert source is not None and weight is not None
     contract(context, source, -1, weight, -1)
     last = len(context.shape) - 1
-    for place in context.output.places:
-        if place.dim == last:
-
-            def index(entry: Index) -> Source:
-                return weight, (entry[-1], 0)
-
-        else:
-
-            def index(entry: Index) -> Source:
-                return source, (*entry[:-1], 0)
-
-        site = context.source(place, index)
-        if site is not None:
-            context.relations.equal(place.site, site)
-        if bias is not None and place.dim == last:
-            site = context.source(place, lambda entry: (bias, entry[-1:]))
-            if site is not None:
-                context.relations.equal(place.site, site)
+    context.equal(lambda entry: (weight, (entry[-1], 0)), ignored={1}, dims={last})
+    context.equal(lambda entry: (source, (*entry[:-1], 0)), ignored={last}, dims=range(last))
+    if bias is not None:
+        context.equal(lambda entry: (bias, entry[-1:]), dims={last})
 
 
 def convolution(context: Context) -> None:
@@ -111,30 +96,21 @@ def convolution(context: Context) -> None:
         contract(context, source, 1, weight, columns)
     elif shape_of(weight)[1] != 1 or is_transposed or shape_of(weight)[0] != groups:
         return context.block()
+    context.restrict(context.node, PERMUTATION, dims={0, *range(2, rank)})
+
+    def index(entry: Index) -> Source:
+        return weight, tuple(entry[1] if dim == rows else 0 for dim in range(rank))
+
+    if bias is not None:
+        context.equal(lambda entry: (bias, entry[1:2]), dims={1})
+    if groups == 1:
+        return context.equal(index, ignored={*range(rank)} - {rows}, dims={1})
     for place in context.output.places:
-        if place.dim != 1:
-            context.relations.restrict(place.site, PERMUTATION, context.operator)
-            continue
-
-        def index(entry: Index) -> Source:
-            places = [0] * rank
-            places[rows] = entry[1]
-            return weight, tuple(places)
-
-        def own(entry: Index) -> Source:
-            return source, (0, entry[1], *(0 for _ in entry[2:]))
-
+        inner = context.source(place, lambda e: (source, (0, e[1], *(0 for _ in e[2:]))))
         site = context.source(place, index)
-        if groups > 1:
-            inner = context.source(place, own)
-            if site is not None and inner is not None:
-                context.relations.scaled(place.site, {inner: 1, site: 1})
-        elif site is not None:
-            context.relations.equal(place.site, site)
-        if bias is not None:
-            shift = context.source(place, lambda entry: (bias, entry[1:2]))
-            if shift is not None:
-                context.relations.equal(place.site, shift)
+        if site is not None and inner is not None:
+            context.relations.scaled(place.site, {inner: 1, site: 1})
+    return None
 
 
 def attention(context: Context) -> None:
@@ -147,21 +123,14 @@ def attention(context: Context) -> None:
         context.restrict(node, PERMUTATION, dims=range(len(shape_of(node)) - 1))
     if mask is not None:
         context.restrict(mask, PERMUTATION)
+    sizes = shape_of(value)
+
+    def index(entry: Index) -> Source:
+        batch = (min(p, size - 1) for p, size in zip(entry[:-2], sizes, strict=False))
+        return value, (*batch, 0, entry[-1])
+
     last = len(context.shape) - 1
-    for place in context.output.places:
-        if place.dim == last:
-
-            def index(entry: Index) -> Source:
-                zeros = [0] * len(shape_of(value))
-                first = entry[: len(zeros) - 2]
-                sizes = shape_of(value)
-                zeros[: len(first)] = [min(p, s - 1) for p, s in zip(first, sizes)]
-                zeros[-1] = entry[-1]
-                return value, tuple(zeros)
-
-            site = context.source(place, index)
-            if site is not None:
-                context.relations.equal(place.site, site)
+    context.equal(index, ignored={len(sizes) - 2}, dims={last})
 
 
 CONTRACTIONS: Mapping[str, Callable[[Context], None]] = {

@@ -204,17 +204,10 @@ def spatial(bound: Bound) -> Rule:
         def index(entry: Index) -> Source:
             return source, tuple(p if d in inner else 0 for d, p in enumerate(entry))
 
-        for place in context.output.places:
-            site = _moved(context, place, index, inner)
-            if site is not None:
-                context.relations.equal(place.site, site)
+        context.equal(index, ignored={*range(len(context.shape))} - inner)
         context.restrict(source, bound)
 
     return rule
-
-
-def _moved(context: Context, place, index, inner) -> Site | None:
-    return context.source(place, index)
 
 
 def reduce(inside: Bound, outside: Bound) -> Rule:
@@ -241,7 +234,7 @@ def reduce(inside: Bound, outside: Bound) -> Rule:
             rest = iter(entry)
             return source, tuple(0 if d in dims else next(rest) for d in range(len(shape)))
 
-        context.equal(index)
+        context.equal(index, ignored=dims)
 
     return rule
 
@@ -265,7 +258,7 @@ def embedding(context: Context) -> None:
     """Rows of a table."""
     weight = context.operand("weight")
     assert weight is not None
-    context.equal(lambda index: (weight, (0, index[-1])))
+    context.equal(lambda index: (weight, (0, index[-1])), ignored={0})
 
 
 def selected(context: Context) -> None:
@@ -284,7 +277,7 @@ def selected(context: Context) -> None:
     def index(entry: Index) -> Source:
         return source, tuple(0 if d == dim else p for d, p in enumerate(entry))
 
-    context.equal(index)
+    context.equal(index, ignored={dim})
 
 
 def pad(context: Context) -> None:
