@@ -44,6 +44,7 @@ class TensorTransformer:
         signs: signs of each group, `(number, *outer, n)` in float64.
         gains: values of the gains of each group whose units are mixed, `(number, *outer, n)`
             in float64.
+        actions: actions of the groups that act; those of the symmetry by default.
     """
 
     symmetry: Symmetry
@@ -51,13 +52,15 @@ class TensorTransformer:
     scales: Mapping[str, Tensor]
     signs: Mapping[str, Tensor]
     gains: Mapping[str, Tensor]
+    actions: Mapping[str, GroupAction] | None = None
     _steps: dict[str, dict[int, list[_Step]]] = field(init=False)
     _offsets: dict[str, float] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Compute the factors of every axis."""
         self._steps = defaultdict(lambda: defaultdict(list))
-        for name, action in self.symmetry.actions.items():
+        actions = self.symmetry.actions if self.actions is None else self.actions
+        for name, action in actions.items():
             for axis, step in self._of_group(name, action):
                 self._steps[axis.tensor][axis.block].append(step)
             for axis, offset in (action.offsets or {}).items():

@@ -6,7 +6,7 @@ file. `onebasin.symmetry._apply` applies the indices to single tensors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -99,18 +99,8 @@ class Permutation:
         Raises:
             OneBasinError: when a name is missing or unexpected, or a shape is wrong.
         """
-        _check_tensors(self.symmetry, params)
-        shared = SharedResults()
-        moved = {}
-        for name in params:
-            tensor = params[name]
-            check_tensor(f"tensor {name!r}", tensor)
-            layouts = self.symmetry.layouts.get(name)
-            known = shared.find(tensor, layouts)
-            moved[name] = self.apply_tensor(name, tensor) if known is None else known
-            shared.keep(tensor, layouts, moved[name])
-            del tensor  # free this tensor before a lazy mapping loads the next one
-        return moved
+        check_tensors(self.symmetry, params)
+        return apply_to_all(self.symmetry, params, self.apply_tensor)
 
     @public
     def apply_tensor(self, name: str, tensor: Tensor) -> Tensor:
@@ -258,7 +248,37 @@ def _check_index(symmetry: Symmetry, name: str, index: Tensor) -> None:
         )
 
 
-def _check_tensors(symmetry: Symmetry, params: Mapping[str, Tensor]) -> None:
+def apply_to_all(
+    symmetry: Symmetry,
+    params: Mapping[str, Tensor],
+    apply_tensor: Callable[[str, Tensor], Tensor],
+) -> dict[str, Tensor]:
+    """Return all tensors of a network after a function of each; tied tensors stay tied.
+
+    Args:
+        symmetry: the symmetry of the network.
+        params: every tensor of the symmetry by name.
+        apply_tensor: the function, given the name and the values.
+    """
+    shared = SharedResults()
+    moved = {}
+    for name in params:
+        tensor = params[name]
+        check_tensor(f"tensor {name!r}", tensor)
+        layouts = symmetry.layouts.get(name)
+        known = shared.find(tensor, layouts)
+        moved[name] = apply_tensor(name, tensor) if known is None else known
+        shared.keep(tensor, layouts, moved[name])
+        del tensor  # free this tensor before a lazy mapping loads the next one
+    return moved
+
+
+def check_tensors(symmetry: Symmetry, params: Mapping[str, Tensor]) -> None:
+    """Check the names of a network's tensors, and the buffers that the symmetry depends on.
+
+    Raises:
+        OneBasinError: a name is missing or unexpected, or a buffer differs.
+    """
     check_mapping(params, "params")
     for name in params:
         if name not in symmetry.layouts:

@@ -6,7 +6,7 @@ signs; composition, inverse, and its safetensors file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,9 +15,10 @@ from torch import Tensor
 
 from onebasin._checks import check_tensor, checks_arguments
 from onebasin.errors import ArgumentError, OneBasinError
+from onebasin.symmetry._nesting import outer_axes
 from onebasin.symmetry._transforming import TensorTransformer
 from onebasin.symmetry.actions import Axis, Gain
-from onebasin.symmetry.permutation import Permutation, old_outers
+from onebasin.symmetry.permutation import Permutation, apply_to_all, check_tensors, old_outers
 from onebasin.symmetry.symmetry import Symmetry
 
 SMALLEST_GAIN = 1e-6
@@ -89,36 +90,43 @@ class Transformation:
             OneBasinError: a name is missing or unexpected, a shape is wrong, a gain is zero, or
                 a result is too large for its dtype.
         """
-        moved = self.permutation.apply(params)
-        transformer = self._transformer(moved)
-        results: dict[int, Tensor] = {}
-        for name, tensor in moved.items():
-            if id(tensor) not in results:
-                results[id(tensor)] = transformer.apply(self._first(name), tensor)
-        return {name: results[id(tensor)] for name, tensor in moved.items()}
+        check_tensors(self.symmetry, params)
+        return apply_to_all(self.symmetry, params, self.applier(params))
 
-    def _first(self, name: str) -> str:
-        """Return the name under which actions list a tied tensor."""
-        return self._first_names.get(name, name)
+    def applier(self, params: Mapping[str, Tensor]) -> Callable[[str, Tensor], Tensor]:
+        """Return a function that transforms one tensor of a network, given its name and values.
 
-    @cached_property
-    def _first_names(self) -> dict[str, str]:
-        return {name: names[0] for names in self.symmetry.tied for name in names}
+        For networks that do not fit into memory: only gains are read.
 
-    def _transformer(self, params: Mapping[str, Tensor]) -> TensorTransformer:
-        """Return the maps with the gains of a network whose units are permuted."""
+        Args:
+            params: every tensor of the symmetry by name.
+
+        Raises:
+            OneBasinError: a gain is zero.
+        """
         gains = {
             name: torch.stack([self._gain(name, each, params) for each in action.gains])
             for name, action in self.symmetry.actions.items()
             if name in self.maps and action.gains
         }
-        return TensorTransformer(self.symmetry, self.maps, self.scales, self.signs, gains)
+        transformer = TensorTransformer(self.symmetry, self.maps, self.scales, self.signs, gains)
+
+        def transform(name: str, tensor: Tensor) -> Tensor:
+            moved = self.permutation.apply_tensor(name, tensor)
+            return transformer.apply(self._first_names.get(name, name), moved)
+
+        return transform
+
+    @cached_property
+    def _first_names(self) -> dict[str, str]:
+        """The name under which actions list each tied tensor."""
+        return {name: names[0] for names in self.symmetry.tied for name in names}
 
     def _gain(self, group: str, gain: Gain, params: Mapping[str, Tensor]) -> Tensor:
-        values = axis_values(self.symmetry, gain.axis, params[gain.axis.tensor])
-        values = values.double() + gain.offset
-        size = values.abs()
-        if bool((size <= SMALLEST_GAIN * size.max()).any()):
+        """Return a gain after the permutation."""
+        moved = self.permutation.apply_tensor(gain.axis.tensor, params[gain.axis.tensor])
+        values = units_of(self.symmetry, gain.axis, moved)[..., 0].double() + gain.offset
+        if not gains_are_safe(values):
             raise ArgumentError(
                 f"tensor {gain.axis.tensor!r} has a gain that is zero or almost zero, so the units "
                 f"of group {group!r} cannot be mixed; pass classes='permutation'"
@@ -154,16 +162,20 @@ class Transformation:
         )
 
 
-def axis_values(symmetry: Symmetry, axis: Axis, tensor: Tensor) -> Tensor:
-    """Return the values of a tensor along an axis, `(*outer, n)`; other axes have size one."""
-    from onebasin.symmetry._nesting import outer_axes
+def gains_are_safe(values: Tensor) -> bool:
+    """Return whether no gain is zero or almost zero."""
+    size = values.abs()
+    return bool((size > SMALLEST_GAIN * size.max()).all())
 
+
+def units_of(symmetry: Symmetry, axis: Axis, tensor: Tensor) -> Tensor:
+    """Return the values of each unit along an axis of a tensor, `(*outer, n, values)`."""
     block = symmetry.blocks[axis.tensor][axis.block]
     view = block.view(tensor.contiguous())
     outers = outer_axes(block, symmetry.nesting, tuple(tensor.shape))[axis.axis]
     order = [*outers, axis.axis]
     rest = [each for each in range(view.dim()) if each not in order]
-    return view.permute([*rest, *order]).reshape([view.shape[each] for each in order])
+    return view.permute([*order, *rest]).reshape([*(view.shape[each] for each in order), -1])
 
 
 class _Reordered:

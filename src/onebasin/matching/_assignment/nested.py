@@ -43,12 +43,20 @@ class NestedSolver:
         tree: the tree.
         num_threads: number of threads for stacks of assignments.
         assignment: solver for a stack of problems; exact by default.
+        values: for members whose units are not assigned but mixed: function from their
+            similarities to the value of the best maps. Their indices do not change.
     """
 
     def __init__(
-        self, tree: Tree, *, num_threads: int = 1, assignment: Assignment = assign_many
+        self,
+        tree: Tree,
+        *,
+        num_threads: int = 1,
+        assignment: Assignment = assign_many,
+        values: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     ) -> None:
         self.tree, self.num_threads, self.assignment = tree, num_threads, assignment
+        self.values = values or {}
         self.orders = {name: self._order(name) for name in tree.members}
 
     def _order(self, name: str) -> tuple[str, ...]:
@@ -119,11 +127,12 @@ class NestedSolver:
         if inner:
             values, found = self._best_inside(name, inner, present)
             total = total.double() + values.view(total.shape)
-        chosen = self._assign(total, present[name], perturbation)
+        mixed = self.values.get(name)
+        chosen = present[name] if mixed else self._assign(total, present[name], perturbation)
         choices = {name: chosen}
         for each in self.tree.subtree(name)[1:]:
             choices[each] = _of_chosen(present[each], found.get(each), chosen)
-        value = total.gather(2, chosen[..., None]).double().sum((1, 2))
+        value = mixed(total) if mixed else total.gather(2, chosen[..., None]).double().sum((1, 2))
         shape = [self.tree.sizes[outer] for outer in extra]
         choices = {k: v.reshape(problems, *shape, *v.shape[1:]) for k, v in choices.items()}
         return value.view(problems, -1).sum(1), choices

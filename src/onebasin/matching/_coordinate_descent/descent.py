@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,6 +88,7 @@ class Descent:
         self.perturbations = list(PERTURBATION_SCHEDULE)
         self.values: list[float] = []
         self.indices: dict[str, Tensor] = {}
+        self.state: Any = None
         self.converged, self.num_sweeps = False, 0
 
     @property
@@ -148,15 +150,16 @@ class Descent:
         """Sweep until no tree improves or the maximum number of sweeps is reached."""
         while self.dirty and self.num_sweeps < self.total:
             perturbation = self.perturbations.pop(0) if self.perturbations else 0.0
-            indices, dirty = dict(self.search.indices), set(self.dirty)
+            state, dirty = self.search.state(), set(self.dirty)
             self.num_sweeps += 1
             gain, visited = self._sweep(perturbation)
             if perturbation and gain < 0:
-                self.search.set_indices(indices)
+                self.search.restore(state)
                 self.dirty, gain = dirty | visited, 0.0
                 self.perturbations = []
             self.values.append(self.value + gain)
         self.converged = not self.dirty
+        self.state = self.search.state()
         self.indices = dict(self.search.indices)
         self.values[-1] = self.search.objective(self.indices)
 

@@ -75,6 +75,7 @@ def descend_from_starts(
         run.descend()
         runs.append(run)
     best = max(runs, key=lambda run: run.value)
+    search.restore(best.state)
     return Matching(
         permutation=Permutation(search.symmetry, best.indices),
         objective=best.trace(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -150,6 +151,14 @@ class Search:
     def set_indices(self, indices: Indices) -> None:
         """Continue from other indices of all groups."""
         self.indices = dict(indices)
+
+    def state(self) -> Any:
+        """Return the current state, for `restore`."""
+        return dict(self.indices)
+
+    def restore(self, state: Any) -> None:
+        """Return to an earlier state."""
+        self.indices = dict(state)
 
     def move(self, changed: Indices) -> None:
         """Change the indices of some groups."""

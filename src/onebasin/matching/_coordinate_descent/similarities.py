@@ -215,6 +215,12 @@ class Products:
             add_products(self.sums[term.view.key], a, b, old, term.used, self.space)
             term.used = old
 
+    def refresh(self) -> None:
+        """Reset the similarities after entries of B have changed."""
+        self.forget()
+        for pack in self.packs:
+            pack.values = None
+
     def forget(self) -> None:
         """Reset the similarities; the next update recomputes them."""
         self.sums = {}

@@ -111,10 +111,12 @@ class Key:
         outer: groups and fixed axes outside the tree that own members are nested in. Each of
             their positions has its own similarity matrix.
         own: members of the tree whose units are compared, each nested in the previous one.
+        odd: signs of the members that change the sign of the values: `(member, number)`.
     """
 
     outer: tuple[str, ...]
     own: tuple[str, ...]
+    odd: tuple[tuple[str, int], ...] = ()
 
     def axes(self, tree: Tree) -> Axes:
         """Return the axes of one side of the similarities."""

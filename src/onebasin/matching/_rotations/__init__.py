@@ -1,0 +1,1 @@
+"""Coordinate descent over all maps of a symmetry: permutations, signs, scales and rotations."""
