@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -12,17 +12,21 @@ from onebasin._random import generator_for
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
-if TYPE_CHECKING:
-    from onebasin.symmetry.transformation import Transformation
-
 SPREAD = 0.5
 """Largest absolute value of the logarithm of a scale."""
 
 
-def random_element(symmetry: Symmetry, seed: int) -> Transformation:
-    """Return a random transformation; each group has its own random stream."""
-    from onebasin.symmetry.transformation import Transformation
+class RandomParts(NamedTuple):
+    """The parts of a transformation, in the order of its arguments."""
 
+    permutation: Permutation
+    maps: dict[str, Tensor]
+    scales: dict[str, Tensor]
+    signs: dict[str, Tensor]
+
+
+def random_element(symmetry: Symmetry, seed: int) -> RandomParts:
+    """Return the parts of a random transformation; each group has its own random stream."""
     maps, scales, signs = {}, {}, {}
     indices = dict(Permutation.random(symmetry, seed=seed).indices)
     for name, action in symmetry.actions.items():
@@ -35,7 +39,7 @@ def random_element(symmetry: Symmetry, seed: int) -> Transformation:
             scales[name] = _scales((len(action.scales), *outer, size), generator)
         if action.signs:
             signs[name] = _signs((len(action.signs), *outer, size), generator)
-    return Transformation(symmetry, Permutation(symmetry, indices), maps, scales, signs)
+    return RandomParts(Permutation(symmetry, indices), maps, scales, signs)
 
 
 def _map(name: str, shape: tuple[int, ...], generator: Generator) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 from onebasin._checks import check_tensor, checks_arguments
 from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.symmetry._nesting import outer_axes
+from onebasin.symmetry._random_elements import random_element
 from onebasin.symmetry._transforming import TensorTransformer
 from onebasin.symmetry.actions import Axis, Gain
 from onebasin.symmetry.permutation import Permutation, apply_to_all, check_tensors, old_outers
@@ -72,9 +73,7 @@ class Transformation:
         Orthogonal maps are uniformly distributed. The logarithms of scales and singular values
         are uniformly distributed between -0.5 and 0.5.
         """
-        from onebasin.symmetry._random_elements import random_element
-
-        return random_element(symmetry, seed)
+        return cls(symmetry, *random_element(symmetry, seed))
 
     @checks_arguments
     def apply(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -206,18 +205,29 @@ def _check(transformation: Transformation) -> None:
     symmetry = transformation.symmetry
     for kind in ("maps", "scales", "signs"):
         for name, values in getattr(transformation, kind).items():
-            action = symmetry.actions.get(name)
-            if action is None or (kind == "maps" and not action.mixes):
-                raise OneBasinError(
-                    f"group {name!r} admits no {kind} (its class is "
-                    f"{symmetry.groups[name].symmetry_class if name in symmetry.groups else 'unknown'!r}); remove them"
-                )
             check_tensor(f"{kind} of group {name!r}", values)
-            size, outer = symmetry.size_of(name), symmetry.outer_shape(name)
-            number = {"scales": len(action.scales), "signs": len(action.signs)}.get(kind)
-            shape = (*outer, size, size) if number is None else (number, *outer, size)
+            shape = _shape_of(symmetry, kind, name)
             if tuple(values.shape) != shape:
                 raise OneBasinError(
                     f"invalid {kind} of group {name!r} (got shape {tuple(values.shape)}); "
                     f"expected shape {shape}"
                 )
+
+
+def _shape_of(symmetry: Symmetry, kind: str, name: str) -> tuple[int, ...]:
+    """Return the shape of the maps, scales or signs of a group.
+
+    Raises:
+        OneBasinError: the group has none.
+    """
+    if name not in symmetry.groups:
+        raise OneBasinError(f"{kind} of unknown group {name!r}; remove them")
+    action = symmetry.actions.get(name)
+    size, outer = symmetry.size_of(name), symmetry.outer_shape(name)
+    number = {"scales": len(action.scales), "signs": len(action.signs)}.get(kind) if action else 0
+    if action is None or (kind == "maps" and not action.mixes) or number == 0:
+        raise OneBasinError(
+            f"group {name!r} admits no {kind}, because its class is "
+            f"{symmetry.groups[name].symmetry_class!r}; remove them"
+        )
+    return (*outer, size, size) if number is None else (number, *outer, size)

@@ -64,9 +64,7 @@ class Context:
         """The shape of the output."""
         return shape_of(self.node)
 
-    def restrict(
-        self, node: Node, bound: Bound, *, dims: Iterator[int] | range | None = None
-    ) -> None:
+    def restrict(self, node: Node, bound: Bound, *, dims: Collection[int] | None = None) -> None:
         """Restrict all maps of a value, or those in some of its dimensions."""
         for place in self.of(node).places:
             if dims is None or place.dim in dims:

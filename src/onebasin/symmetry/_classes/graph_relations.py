@@ -14,7 +14,12 @@ from onebasin.symmetry._classes.relations import Relations
 from onebasin.symmetry._classes.rules import RULES, part
 from onebasin.symmetry._classes.sites import Sites
 from onebasin.symmetry._inference.export import Exported
-from onebasin.symmetry._inference.nodes import is_getitem, named_arguments, operator_of
+from onebasin.symmetry._inference.nodes import (
+    getitem_number,
+    is_getitem,
+    named_arguments,
+    operator_of,
+)
 from onebasin.symmetry.layouts import Layout
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -86,10 +91,10 @@ class _Typing:
         )
         if not isinstance(source.target, torch._ops.OpOverload):
             return context.block()
-        number = node.args[1] if is_getitem(node) else 0
+        number = getitem_number(node) if is_getitem(node) else 0
         if not is_tensor(node):
             return None  # its outputs are nodes of their own, or it has none
-        if is_getitem(node) and part(context, int(number)):
+        if is_getitem(node) and part(context, number):
             return None
         rule = RULES.get(name)
         if rule is None or number != 0:

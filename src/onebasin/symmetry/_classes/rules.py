@@ -6,7 +6,7 @@ An operator without a rule admits permutations only.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch.fx import Node
 
@@ -33,6 +33,7 @@ from onebasin.symmetry._classes.moves import (
 )
 from onebasin.symmetry._classes.normalizations import NORMALIZATIONS, is_reduced_square
 from onebasin.symmetry._classes.relations import Site
+from onebasin.symmetry._classes.sites import Place
 
 Rule: TypeAlias = Callable[[Context], None]
 
@@ -72,8 +73,7 @@ def pointwise(context: Context, bound: Bound) -> None:
     """
     operands = list(context.operands)
     for place in context.output.places:
-        sites = [_aligned(context, each, place.first, place.second) for each in operands]
-        found = [_site(context, each, place, pair) for each, pair in zip(operands, sites)]
+        found = [_site(context, each, place) for each in operands]
         for site in found:
             if site is not None:
                 context.relations.equal(place.site, site)
@@ -82,16 +82,9 @@ def pointwise(context: Context, bound: Bound) -> None:
             context.relations.restrict(place.site, KEEPS_ONES, context.operator)
 
 
-def _aligned(context: Context, node: Node, first: Index, second: Index) -> tuple[Index, Index]:
-    shape = shape_of(node)
-    return broadcast(first, shape), broadcast(second, shape)
-
-
-def _site(context: Context, node: Node, place, pair: tuple[Index, Index]) -> Site | None:
-    def index(entry: Index) -> Source:
-        return node, pair[0] if entry == place.first else pair[1]
-
-    return context.source(place, index)
+def _site(context: Context, node: Node, place: Place) -> Site | None:
+    """Return the site of an operand, which may be broadcast, at units of the output."""
+    return context.source(place, lambda entry: (node, broadcast(entry, shape_of(node))))
 
 
 def add(context: Context) -> None:
@@ -125,7 +118,7 @@ def multiply(context: Context) -> None:
         factors: dict[Site, int] = {}
         gain = None
         for number, node in enumerate(operands):
-            site = _site(context, node, place, _aligned(context, node, place.first, place.second))
+            site = _site(context, node, place)
             if site is None:
                 continue
             if context.is_constant(node):
@@ -239,7 +232,7 @@ def reduce(inside: Bound, outside: Bound) -> Rule:
     return rule
 
 
-def reduced_dims(given: Mapping[str, object], number: int) -> set[int]:
+def reduced_dims(given: Mapping[str, Any], number: int) -> set[int]:
     """Return the dimensions that a reduction removes."""
     dims = given.get("dim")
     if dims is None or dims == []:

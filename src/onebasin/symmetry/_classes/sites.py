@@ -29,7 +29,8 @@ class Place(NamedTuple):
     @property
     def dim(self) -> int:
         """The dimension of the value that contains the units."""
-        return next(d for d, (a, b) in enumerate(zip(self.first, self.second)) if a != b)
+        pairs = zip(self.first, self.second, strict=True)
+        return next(d for d, (a, b) in enumerate(pairs) if a != b)
 
 
 @dataclass(frozen=True)

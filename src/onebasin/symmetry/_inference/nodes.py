@@ -13,6 +13,13 @@ def is_getitem(node: Node) -> bool:
     return node.target is operator.getitem
 
 
+def getitem_number(node: Node) -> int:
+    """Return the number of the output that a node selects."""
+    number = node.args[1]
+    assert isinstance(number, int)
+    return number
+
+
 def operator_of(node: Node) -> str:
     """Return the name of the operator of a node or selected output."""
     source = node.all_input_nodes[0] if is_getitem(node) else node
