@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import NamedTuple
+from typing import TypeAlias
 
 import torch
 from torch import Generator, Tensor
@@ -16,18 +16,15 @@ SPREAD = 0.5
 """Largest absolute value of the logarithm of a scale."""
 
 
-class RandomParts(NamedTuple):
-    """The parts of a transformation, in the order of its arguments."""
-
-    permutation: Permutation
-    maps: dict[str, Tensor]
-    scales: dict[str, Tensor]
-    signs: dict[str, Tensor]
+Parts: TypeAlias = dict[str, Tensor]
 
 
-def random_element(symmetry: Symmetry, seed: int) -> RandomParts:
-    """Return the parts of a random transformation; each group has its own random stream."""
-    maps, scales, signs = {}, {}, {}
+def random_element(symmetry: Symmetry, seed: int) -> tuple[Permutation, Parts, Parts, Parts]:
+    """Return the permutation, maps, scales and signs of a random transformation.
+
+    Each group has its own random stream.
+    """
+    maps, scales, signs = Parts(), Parts(), Parts()
     indices = dict(Permutation.random(symmetry, seed=seed).indices)
     for name, action in symmetry.actions.items():
         generator = generator_for(seed, f"class of {name}")
@@ -39,7 +36,7 @@ def random_element(symmetry: Symmetry, seed: int) -> RandomParts:
             scales[name] = _scales((len(action.scales), *outer, size), generator)
         if action.signs:
             signs[name] = _signs((len(action.signs), *outer, size), generator)
-    return RandomParts(Permutation(symmetry, indices), maps, scales, signs)
+    return Permutation(symmetry, indices), maps, scales, signs
 
 
 def _map(name: str, shape: tuple[int, ...], generator: Generator) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 from onebasin.symmetry._blocks import Block, blocks_of
 from onebasin.symmetry._classes.moves import Index, flat, unflat
@@ -13,7 +12,8 @@ from onebasin.symmetry._classes.relations import Site
 from onebasin.symmetry.layouts import Layout
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """A site with two neighboring units of its group.
 
     Args:
