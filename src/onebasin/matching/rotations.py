@@ -115,9 +115,7 @@ def begin_rotations(
     gains = {gain.axis.tensor for name in mixing for gain in symmetry.actions[name].gains}
     pair.names = tuple(name for name in pair.names if name not in gains)
     stats = pair.compute_stats()
-    search = RotationSearch(
-        symmetry, pair, moving, is_exact=stats.alike, cache_bytes=cache_bytes
-    )
+    search = RotationSearch(symmetry, pair, moving, is_exact=stats.alike, cache_bytes=cache_bytes)
     return Rotations(search, stats, *balances)
 
 

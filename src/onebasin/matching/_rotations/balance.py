@@ -68,9 +68,7 @@ def balanced(
 class _Balance:
     """One network, and the maps and scales found so far."""
 
-    def __init__(
-        self, symmetry: Symmetry, params: Mapping[str, Tensor], mixing: list[str]
-    ) -> None:
+    def __init__(self, symmetry: Symmetry, params: Mapping[str, Tensor], mixing: list[str]) -> None:
         self.symmetry, self.params, self.mixing = symmetry, params, set(mixing)
         self.maps: dict[str, Tensor] = {}
         self.scales: dict[str, Tensor] = {}
@@ -165,9 +163,7 @@ class _Balance:
         """Return the values of units of the network balanced so far."""
         actions = {name: self.symmetry.actions[name] for name in self._acting[axis.tensor]}
         gains = {name: 1 / self.scales[name] for name in actions if name in self.gained}
-        transformer = TensorTransformer(
-            self.symmetry, self.maps, self.scales, {}, gains, actions
-        )
+        transformer = TensorTransformer(self.symmetry, self.maps, self.scales, {}, gains, actions)
         tensor = self.params[axis.tensor].detach().cpu()
         return units_of(self.symmetry, axis, transformer.apply(axis.tensor, tensor)).double()
 

@@ -27,7 +27,9 @@ def best_value(similarities: Float[Tensor, "b n n"], *, keeps_ones: bool) -> Flo
     return torch.linalg.svdvals(inner).sum(-1) + ones
 
 
-def best_map(similarities: Float[Tensor, "*b n n"], *, keeps_ones: bool) -> Float64[Tensor, "*b n n"]:
+def best_map(
+    similarities: Float[Tensor, "*b n n"], *, keeps_ones: bool
+) -> Float64[Tensor, "*b n n"]:
     """Return the orthogonal map with the largest inner product with the similarities."""
     values = similarities.double()
     if keeps_ones:

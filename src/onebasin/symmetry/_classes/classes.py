@@ -34,7 +34,9 @@ def with_classes(
     relations = relate(exported, symmetry, features, named)
     sites = Sites(symmetry.layouts, symmetry.groups)
     used = [n for n in symmetry.layouts if first.get(n, n) == n and n not in symmetry.unused]
-    solutions = solve(relations, [place.site for name in used for place in sites.of(name).places])
+    outer = {name for group in symmetry.groups.values() for name in group.nested_in}
+    found = [place.site for name in used for place in sites.of(name).places]
+    solutions = solve(relations, found, outer)
     actions = {name: _action(each, relations) for name, each in solutions.items()}
     groups = {
         name: replace(group, symmetry_class=actions[name].symmetry_class)

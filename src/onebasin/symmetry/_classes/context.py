@@ -8,10 +8,18 @@ from typing import Any, TypeAlias
 
 from torch.fx import Node
 
-from onebasin.symmetry._classes.bounds import PERMUTATION, Bound
+from onebasin.symmetry._classes.bounds import KEEPS_ONES, PERMUTATION, Bound
 from onebasin.symmetry._classes.moves import Index, Source, is_tensor, shape_of
 from onebasin.symmetry._classes.relations import Relations, Site
 from onebasin.symmetry._classes.sites import Place, Sites, ValueSites
+from onebasin.symmetry._inference.nodes import named_arguments, operator_of
+
+CONSTANTS = {
+    **dict.fromkeys(("zeros", "zeros_like", "new_zeros"), ""),
+    **dict.fromkeys(("full", "full_like", "new_full"), "fill_value"),
+    "scalar_tensor": "s",
+}
+"""Operators that fill a tensor with a number, and the argument of the number; empty for zero."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,21 @@ class Context:
             if dims is None or place.dim in dims:
                 self.relations.restrict(place.site, bound, self.operator)
 
+    def is_zero(self, node: Node) -> bool:
+        """Return whether all entries of a value are zero."""
+        name = operator_of(node)
+        if name in ("_to_copy", "expand", "lift_fresh_copy", "detach", "alias"):
+            return bool(node.all_input_nodes) and self.is_zero(node.all_input_nodes[0])
+        if name not in CONSTANTS or node.op != "call_function":
+            return False
+        given = named_arguments(node, node.args, dict(node.kwargs))
+        return not CONSTANTS[name] or given.get(CONSTANTS[name]) == 0
+
+    def uniform(self, site: Site) -> None:
+        """Note that all units have the same value at a site."""
+        self.relations.uniform.add(site)
+        self.relations.restrict(site, KEEPS_ONES, self.operator)
+
     def block(self) -> None:
         """Admit only permutations in all operands and in the output."""
         for node in (*self.operands, self.node):
@@ -107,9 +130,12 @@ class Context:
             dims: dimensions of the output; all by default.
         """
         for place in self.output.places:
-            if dims is None or place.dim in dims:
-                for site in self.sources(place, index, ignored):
-                    self.relations.equal(place.site, site)
+            if dims is not None and place.dim not in dims:
+                continue
+            if index(place.first) == index(place.second):
+                self.uniform(place.site)
+            for site in self.sources(place, index, ignored):
+                self.relations.equal(place.site, site)
 
     def sources(self, place: Place, index: SourceOf, ignored: Collection[int]) -> set[Site]:
         """Return the sites of an operand that units of the output come from.

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 
 from torch.fx import Node
 
-from onebasin.symmetry._classes.bounds import PERMUTATION
+from onebasin.symmetry._classes.bounds import KEEPS_ONES, PERMUTATION
 from onebasin.symmetry._classes.context import Context
 from onebasin.symmetry._classes.moves import Index, Source, broadcast, shape_of
+from onebasin.symmetry._classes.sites import Place
 
 
 def contract(context: Context, a: Node, dim: int, b: Node, other: int) -> None:
@@ -67,7 +68,12 @@ def _add(context: Context) -> None:
         return
     bias = context.operand("self")
     assert bias is not None
-    context.equal(lambda index: (bias, broadcast(index, shape_of(bias))))
+    for place in context.output.places:
+        site = context.source(place, lambda index: (bias, broadcast(index, shape_of(bias))))
+        if site is None:
+            context.relations.restrict(place.site, KEEPS_ONES, context.operator)
+        else:
+            context.relations.equal(place.site, site)
 
 
 def linear(context: Context) -> None:
@@ -83,7 +89,7 @@ def linear(context: Context) -> None:
 
 
 def convolution(context: Context) -> None:
-    """Convolutions without groups, or with one input channel for each group."""
+    """Convolutions; transposed ones with groups are only permuted."""
     source, weight, bias = (context.operand(name) for name in ("input", "weight", "bias"))
     assert source is not None and weight is not None
     is_transposed = "transpose" in context.operator or bool(context.given.get("transposed"))
@@ -94,7 +100,7 @@ def convolution(context: Context) -> None:
         return context.block()
     if groups == 1:
         contract(context, source, 1, weight, columns)
-    elif shape_of(weight)[1] != 1 or is_transposed or shape_of(weight)[0] != groups:
+    elif is_transposed:
         return context.block()
     context.restrict(context.node, PERMUTATION, dims={0, *range(2, rank)})
 
@@ -105,12 +111,58 @@ def convolution(context: Context) -> None:
         context.equal(lambda entry: (bias, entry[1:2]), dims={1})
     if groups == 1:
         return context.equal(index, ignored={*range(rank)} - {rows}, dims={1})
+    return _grouped(context, source, weight, groups)
+
+
+def _grouped(context: Context, source: Node, weight: Node, groups: int) -> None:
+    """Relate input, weight and output of a convolution with groups of channels.
+
+    Scales of whole groups of channels multiply. Within a group the maps of the input are dual.
+    """
+    rows, columns = shape_of(weight)[0] // groups, shape_of(weight)[1]
+
+    def row(entry: Index) -> Source:
+        return weight, (entry[1], *(0 for _ in shape_of(weight)[1:]))
+
+    def first_column(entry: Index) -> Source:
+        return source, (0, entry[1] // rows * columns, *(0 for _ in entry[2:]))
+
     for place in context.output.places:
-        inner = context.source(place, lambda e: (source, (0, e[1], *(0 for _ in e[2:]))))
-        site = context.source(place, index)
+        if place.dim != 1:
+            continue
+        if place.first[1] // rows == place.second[1] // rows:
+            ignored = range(1, len(shape_of(weight)))
+            for site in context.sources(place, row, ignored):
+                context.relations.equal(place.site, site)
+            continue
+        inner, site = context.source(place, first_column), context.source(place, row)
         if site is not None and inner is not None:
             context.relations.scaled(place.site, {inner: 1, site: 1})
-    return None
+        else:
+            context.relations.restrict(place.site, PERMUTATION, context.operator)
+    for place in context.of(source).places:
+        if place.dim == 1 and place.first[1] // columns == place.second[1] // columns:
+            _contract_in_group(context, place, weight, rows, columns)
+
+
+def _contract_in_group(
+    context: Context, place: Place, weight: Node, rows: int, columns: int
+) -> None:
+    """Let the maps of the inputs of one group be dual to those of the weight."""
+    weights, found = context.of(weight), False
+    group = place.first[1] // columns
+    for other in weights.places:
+        if other.site.group != place.site.group or other.first[0] // rows != group:
+            continue
+        pair = [list(other.first), list(other.first)]
+        for index, entry in zip(pair, (place.first, place.second), strict=True):
+            index[1] = entry[1] % columns
+        site = weights.find(place.site.group, tuple(pair[0]), tuple(pair[1]))
+        if site is not None:
+            context.relations.dual(place.site, site)
+            found = True
+    if not found:
+        context.relations.restrict(place.site, PERMUTATION, context.operator)
 
 
 def attention(context: Context) -> None:

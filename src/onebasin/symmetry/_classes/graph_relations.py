@@ -72,7 +72,10 @@ class _Typing:
             is_input = node.name in self.exported.inputs
             self._depends[node] = (is_input, node in self.values)
             return
-        known = [self._depends[each] for each in node.all_input_nodes]
+        sources = node.all_input_nodes
+        if operator_of(node) in ("type_as", "expand_as", "view_as"):
+            sources = sources[:1]
+        known = [self._depends[each] for each in sources]
         self._depends[node] = (any(a for a, _ in known), any(b for _, b in known))
 
     def _apply(self, node: Node) -> None:

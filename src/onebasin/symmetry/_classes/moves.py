@@ -136,24 +136,35 @@ def _repeat(given: Mapping[str, Any], index: Index, shape: Index) -> Source:
     return source, tuple(place % size for place, size in zip(own, sizes, strict=True))
 
 
+def _repeat_interleave(given: Mapping[str, Any], index: Index, shape: Index) -> Source | None:
+    source, number, dim = _first(given), given.get("repeats"), given.get("dim")
+    if not isinstance(number, int) or not isinstance(dim, int):
+        raise TypeError("only a number of repeats in one dimension is known")
+    dim %= len(shape)
+    return source, tuple(p // number if d == dim else p for d, p in enumerate(index))
+
+
 def _first(given: Mapping[str, Any]) -> Node:
     return next(value for value in given.values() if isinstance(value, Node))
 
 
 Move: TypeAlias = Callable[[Mapping[str, Any], Index, Index], Source | None]
 
-_SAME_POSITION = """
+RESHAPES = """
     view reshape _unsafe_view unsqueeze squeeze flatten unflatten clone _to_copy to alias detach
-    contiguous lift_fresh lift_fresh_copy dropout view_copy _reshape_copy expand_as type_as
+    contiguous lift_fresh lift_fresh_copy dropout view_copy _reshape_copy type_as
     alias_copy detach_copy _conj_physical fill_diagonal
 """.split()
+"""Operators that keep the order of all entries."""
 
 MOVES: Mapping[str, Move] = {
-    **{name: _same_position for name in _SAME_POSITION},
+    **{name: _same_position for name in RESHAPES},
     "permute": _permute,
     "transpose": _transpose,
     "t": _transpose,
     "expand": _expand,
+    "expand_as": _expand,
+    "repeat_interleave": _repeat_interleave,
     "slice": _slice,
     "select": _select,
     "roll": _roll,

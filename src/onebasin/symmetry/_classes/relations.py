@@ -55,11 +55,13 @@ class Relations:
     Attributes:
         products: the relations of scales.
         offsets: parameter and summand of values such as `1 + weight`, by their site.
+        uniform: sites at which all units have the same value.
         reasons: the first operator that excludes maps that mix units, by group.
     """
 
     products: list[ScaleProduct] = field(default_factory=list)
     offsets: dict[Site, tuple[Site, float]] = field(default_factory=dict)
+    uniform: set[Site] = field(default_factory=set)
     reasons: dict[str, str] = field(default_factory=dict)
     _parents: dict[Site, tuple[Site, int]] = field(default_factory=dict)
     _bounds: dict[Site, Bound] = field(default_factory=dict)

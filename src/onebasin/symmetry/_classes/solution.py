@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from onebasin.symmetry._classes.bounds import LINEAR, Bound
@@ -34,12 +34,15 @@ class GroupSolution:
     variances: Mapping[Site, int]
 
 
-def solve(relations: Relations, sites: Sequence[Site]) -> dict[str, GroupSolution]:
+def solve(
+    relations: Relations, sites: Sequence[Site], outer: Collection[str] = ()
+) -> dict[str, GroupSolution]:
     """Return the maps of every group.
 
     Args:
         relations: relations of all sites.
         sites: the sites of parameters and buffers.
+        outer: names of the groups that others nest in; their units cannot be mixed.
     """
     by_group: dict[str, list[Site]] = defaultdict(list)
     for site in sites:
@@ -48,7 +51,7 @@ def solve(relations: Relations, sites: Sequence[Site]) -> dict[str, GroupSolutio
     for each in relations.products:
         products[each.output.group].append(each)
     return {
-        group: _Group(group, relations, own, products[group]).solution()
+        group: _Group(group, relations, own, products[group], is_outer=group in outer).solution()
         for group, own in by_group.items()
     }
 
@@ -62,7 +65,10 @@ class _Group:
         relations: Relations,
         sites: Sequence[Site],
         products: Sequence[ScaleProduct],
+        *,
+        is_outer: bool,
     ) -> None:
+        self.is_outer = is_outer
         self.name, self.relations, self.sites, self.products = name, relations, sites, products
         self.offset_of = {own: value for value, (own, _) in relations.offsets.items()}
         gains = [self._root(each.gain)[0] for each in products if each.gain is not None]
@@ -146,6 +152,8 @@ class _Group:
         folded: Sequence[Sequence[int] | None],
     ) -> str:
         """Return why units cannot be mixed; empty if they can."""
+        if self.is_outer:
+            return "other groups nest in it"
         if not bound.mixes:
             return self.relations.reasons.get(self.name, "an operator")
         if any(each.gain is None for each in self.products):
