@@ -23,8 +23,11 @@ from tests.symmetry.classes.modules import (
 P, POSITIVE, SIGNED, MONOMIAL = "permutation", "positive scales", "signed permutation", "monomial"
 GL, ORTHOGONAL, ONES = "general linear", "orthogonal", "orthogonal with ones"
 
-VECTORS, SEQUENCE, IMAGES = torch.randn(3, 4), torch.randn(2, 5, 4), torch.randn(2, 3, 8, 8)
-TOKENS = torch.randint(0, 9, (2, 5))
+GENERATOR = torch.Generator().manual_seed(1)
+VECTORS, SEQUENCE, IMAGES = (
+    torch.randn(shape, generator=GENERATOR) for shape in ((4, 4), (2, 5, 4), (2, 3, 8, 8))
+)
+TOKENS = torch.randint(0, 9, (2, 5), generator=GENERATOR)
 
 FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "relu": (F.relu, POSITIVE),
@@ -105,7 +108,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], Tensor, list[str]]] = {
     ),
     "GLU": (lambda: gated(lambda u, g: u * F.silu(g)), VECTORS, [MONOMIAL]),
     "maximum with one value": (
-        lambda: hidden(lambda m, x: torch.maximum(x, m.w), w=torch.randn(1)),
+        lambda: hidden(lambda m, x: torch.maximum(x, m.w), w=torch.zeros(1)),
         VECTORS,
         [P],
     ),
