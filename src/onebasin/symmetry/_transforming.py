@@ -71,16 +71,17 @@ class TensorTransformer:
         if name not in self._steps:
             return tensor
         offset = self._offsets.get(name, 0.0)
-        result = tensor.to(compute_dtype(tensor.dtype)).contiguous().clone()
-        if offset:
-            result += offset
+        source = tensor.to(compute_dtype(tensor.dtype)).contiguous()
+        source = source + offset if offset else source
+        result = source.clone()
         shape = tuple(tensor.shape)
         for number, steps in self._steps[name].items():
             block = self.symmetry.blocks[name][number]
-            view = block.view(result)
+            values = block.view(source)
             outers = outer_axes(block, self.symmetry.nesting, shape)
             for step in steps:
-                view.copy_(_applied(view, step, outers[step.axis]))
+                values = _applied(values, step, outers[step.axis])
+            block.view(result).copy_(values)
         if offset:
             result -= offset
         return self._rounded(name, result, tensor.dtype)
@@ -100,6 +101,9 @@ class TensorTransformer:
         if action.mixes:
             yield from self._mixing(name, action)
             return
+        if name in self.maps:
+            for axis in action.variances:
+                yield axis, _Step(axis.axis, name, self.maps[name], True)
         for values, exponents in (
             (self.scales.get(name), action.scales),
             (self.signs.get(name), action.signs),
@@ -123,7 +127,7 @@ class TensorTransformer:
                     yield axis, _Step(axis.axis, name, gains[number] ** -power, False)
         if matrix is None:
             return
-        dual = torch.linalg.inv(matrix).mT
+        dual = torch.linalg.inv(matrix).mT if -1 in action.variances.values() else matrix
         for axis, variance in action.variances.items():
             yield axis, _Step(axis.axis, name, matrix if variance > 0 else dual, True)
         for number, gain in enumerate(action.gains):
