@@ -11,6 +11,7 @@ from torch import Tensor
 from onebasin._text import counted
 from onebasin.errors import ArgumentError, public
 from onebasin.symmetry.permutation import Permutation
+from onebasin.symmetry.transformation import Transformation
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Matching:
     """The result of matching two networks.
 
     Args:
-        permutation: the permutation that aligns B to A: `permutation.apply(params_b)`.
+        permutation: the permutation that aligns B to A: `permutation.apply(params_b)`. For
+            methods that also scale or mix units it is only a part of `transformation`.
         objective: values at the start and after every accepted sweep. They never decrease; the
             first and last are evaluated in float64.
         converged: whether no step improves the objective; False if the limit of sweeps was
@@ -27,6 +29,8 @@ class Matching:
         num_solves: number of assignment problems of whole groups, over all starts.
         seconds: wall-clock time of the search.
         restarts: final objective of every start, the returned one included.
+        transformation: the transformation that aligns B to A, `transformation.apply(params_b)`;
+            that of `permutation` by default.
     """
 
     permutation: Permutation
@@ -36,6 +40,14 @@ class Matching:
     num_solves: int
     seconds: float
     restarts: tuple[float, ...] = ()
+    transformation: Transformation = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        """Set the transformation of a method that only permutes units."""
+        if self.transformation is None:
+            permutation = self.permutation
+            own = Transformation(permutation.symmetry, permutation)
+            object.__setattr__(self, "transformation", own)
 
     def __repr__(self) -> str:
         moved = sum(self.permutation.num_moved.values())

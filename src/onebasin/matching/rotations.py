@@ -1,32 +1,25 @@
-"""Matching in all maps of a symmetry: permutations, signs, scales, rotations and linear maps.
-
-Both networks are balanced first, so that only permutations, signs and orthogonal maps remain.
-These are found by the coordinate descent of weight matching: one assignment problem or one
-orthogonal Procrustes problem at a time.
-"""
+"""Matching by all maps of a symmetry: permutations, signs, scales, rotations and linear maps."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
-from onebasin.errors import check_amount
-from onebasin.matching._checks import check_counts, check_seed
-from onebasin.matching._coordinate_descent.pair import Pair, PairStats
+from onebasin.errors import ArgumentError, check_amount, check_choice
+from onebasin.graph._sites import Position
+from onebasin.graph.features import Features
+from onebasin.matching._checks import check_counts, check_init, check_seed
 from onebasin.matching._coordinate_descent.runs import descend_from_starts
-from onebasin.matching._rotations.balance import balanced, mixing_groups
-from onebasin.matching._rotations.moving import TransformedNetwork
-from onebasin.matching._rotations.search import RotationSearch
+from onebasin.matching._features.similarities import FeatureSimilarities
+from onebasin.matching._rotations.balanced_pair import BalancedPair
 from onebasin.matching.result import Matching, Progress
 from onebasin.matching.weights import CACHE_BYTES
-from onebasin.symmetry.permutation import Permutation, old_outers
+from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
-from onebasin.symmetry.transformation import Transformation
 
 
 @checks_arguments
@@ -35,95 +28,105 @@ def match_rotations(
     params_a: Mapping[str, Tensor],
     params_b: Mapping[str, Tensor],
     *,
+    model: nn.Module | None = None,
+    data: Iterable[Any] | None = None,
+    position: Position = "post",
     seed: int = 0,
     max_sweeps: int = 100,
     restarts: int = 1,
+    init: Permutation | None = None,
     cache_bytes: int = CACHE_BYTES,
     progress: Progress | None = None,
-):
-    """TODO"""
+) -> Matching:
+    r"""Find the transformation of B that is closest to A, in the class of every group.
+
+    Both networks are balanced first: gains of normalizations are folded into other tensors, scales
+    minimize the norm of the network, and linear maps make the Gram matrices of the tensors before
+    and after them equal. What remains are permutations, signs and orthogonal maps. They maximize
+    \(\langle A, T(B)\rangle\) of the balanced networks by the coordinate descent of
+    `match_weights`. Each step solves an assignment problem, or the orthogonal Procrustes problem
+    (Schönemann, 1966) if the units of a group can be mixed. The similarity of two attention heads
+    is the largest value that maps within the heads can reach, a sum of singular values.
+
+    The function of B does not change, and A is not changed.
+
+    Args:
+        symmetry: symmetry of the architecture, with the classes of its groups. Groups with gains
+            that are almost zero in one of the networks are only permuted.
+        params_a: parameters and buffers of A, the reference.
+        params_b: parameters and buffers of B, the network to transform.
+        model: the traced architecture, for features; its own parameters are ignored.
+        data: batches `(inputs, labels)` or inputs; read once. With data, the search starts from
+            the transformation that is best for the features of both networks.
+        position: `post` (input of the next layer) or `pre` (input of the nonlinearity).
+        seed: random seed for the group order.
+        max_sweeps: maximum number of passes over all groups.
+        restarts: number of starts, as in `match_weights`; the best one is returned.
+        init: the initial permutation, without data.
+        cache_bytes: memory for similarities, and the same for transformed tensors.
+        progress: callback with a `Step` after every group.
+
+    Returns:
+        The matching: `matching.transformation.apply(params_b)` is the aligned network. The
+        objective is that of the balanced networks.
+
+    Raises:
+        OneBasinError: tensors are missing, have other shapes, or are not real and finite; data
+            are given without a model; a number is out of range.
+
+    Example:
+        >>> import torch
+        >>> from onebasin import infer_symmetry
+        >>> from onebasin.symmetry.transformation import Transformation
+        >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> symmetry, a = infer_symmetry(net, torch.zeros(2, 3)), net.state_dict()
+        >>> b = Transformation.random(symmetry, seed=1).apply(a)
+        >>> aligned = match_rotations(symmetry, a, b).transformation.apply(b)
+        >>> all(torch.allclose(aligned[name], a[name], atol=1e-5) for name in a)
+        True
+    """
+    check_choice("position", position, Position)
     check_counts(max_sweeps=max_sweeps, restarts=restarts)
     check_seed(seed)
+    check_init(symmetry, init)
     check_amount("cache_bytes", cache_bytes)
+    if data is not None and model is None:
+        raise ArgumentError("data is given without a model; pass model= to compute features")
     began = time.perf_counter()
-    setup = begin_rotations(symmetry, params_a, params_b, cache_bytes=cache_bytes)
-    matching = descend_from_starts(
-        setup.search,
-        setup.stats,
+    pair = BalancedPair.of(symmetry, params_a, params_b, cache_bytes=cache_bytes)
+    if data is not None and model is not None:
+        start_from_features(pair, model, data, position, progress)
+    return descend_from_starts(
+        pair.search,
+        pair.stats,
         began=began,
         seed=seed,
         max_sweeps=max_sweeps,
         restarts=restarts,
-        init=None,
+        init=init,
+        progress=progress,
+        continues=data is not None,
+        finish=pair.transformation,
+    )
+
+
+def start_from_features(
+    pair: BalancedPair,
+    model: nn.Module,
+    data: Iterable[Any],
+    position: Position,
+    progress: Progress | None,
+) -> None:
+    """Move B to the maps with the largest inner products of the features of both networks."""
+    search = pair.search
+    similarities = FeatureSimilarities(
+        search,
+        Features(model, data),
+        "inner",
+        position,
+        params=(pair.balanced_a, pair.balanced_b),
         progress=progress,
     )
-    return matching, setup.transformation()
-
-
-@dataclass
-class Rotations:
-    """A search over two balanced networks.
-
-    Args:
-        search: the search.
-        stats: statistics of both balanced networks.
-        balance_a, balance_b: the transformations that balance them.
-    """
-
-    search: RotationSearch
-    stats: PairStats
-    balance_a: Transformation
-    balance_b: Transformation
-
-    def transformation(self) -> Transformation:
-        """Return the transformation that aligns B to A, for the current state of the search."""
-        return self.balance_a.inverse() @ self.compact() @ self.balance_b
-
-    def compact(self) -> Transformation:
-        """Return the permutations, orthogonal maps and signs of the current state."""
-        symmetry, indices, moving = self.search.symmetry, self.search.indices, self.search.moving
-
-        def arranged(name: str, values: Tensor) -> Tensor:
-            positions = old_outers(symmetry, indices, name)
-            return values[positions] if positions else values
-
-        maps = {name: arranged(name, each) for name, each in moving.maps.items()}
-        signs = {
-            name: torch.stack([arranged(name, one).gather(-1, indices[name]) for one in each])
-            for name, each in moving.signs.items()
-        }
-        return Transformation(symmetry, Permutation(symmetry, indices), maps, {}, signs)
-
-
-def begin_rotations(
-    symmetry: Symmetry,
-    params_a: Mapping[str, Tensor],
-    params_b: Mapping[str, Tensor],
-    *,
-    cache_bytes: int,
-) -> Rotations:
-    """Return a search for two checked networks, at the identity."""
-    Pair(symmetry, params_a, params_b).compute_stats()
-    mixing = mixing_groups(symmetry, (params_a, params_b))
-    balances = [balanced(symmetry, params, mixing) for params in (params_a, params_b)]
-    a, b = (
-        _with_offsets(symmetry, g.apply(p))
-        for g, p in zip(balances, (params_a, params_b), strict=True)
-    )
-    moving = TransformedNetwork(symmetry, b, mixing, cache_bytes=cache_bytes)
-    pair = Pair(symmetry, a, moving)
-    gains = {gain.axis.tensor for name in mixing for gain in symmetry.actions[name].gains}
-    pair.names = tuple(name for name in pair.names if name not in gains)
-    stats = pair.compute_stats()
-    search = RotationSearch(symmetry, pair, moving, is_exact=stats.alike, cache_bytes=cache_bytes)
-    return Rotations(search, stats, *balances)
-
-
-def _with_offsets(symmetry: Symmetry, params: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a network in which gains such as `1 + weight` are tensors of their own."""
-    offsets = {
-        axis.tensor: offset
-        for action in symmetry.actions.values()
-        for axis, offset in (action.offsets or {}).items()
-    }
-    return {name: value + offsets.get(name, 0.0) for name, value in params.items()}
+    roots = similarities.available(search.trees, (), 2**62)
+    for root, sums in similarities.compute(roots).items():
+        search.take(root, sums)

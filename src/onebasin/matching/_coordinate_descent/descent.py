@@ -109,7 +109,7 @@ class Descent:
         search = self.search
         if init is not None:
             search.set_indices(init.indices)
-            self.values, self.perturbations = [search.objective(search.indices)], []
+            self.continue_from_state()
             return
         identity = Permutation.identity(search.symmetry).indices
         search.set_indices(identity)
@@ -126,6 +126,10 @@ class Descent:
             search.set_indices(identity)
             value, self.dirty = before, set(search.trees)
         self.values = [before, value]
+
+    def continue_from_state(self) -> None:
+        """Start from the current state of the search."""
+        self.values, self.perturbations = [self.search.objective(self.search.indices)], []
 
     def _match_greedily(self, stats: PairStats) -> None:
         """Match each tree once, by the rows whose other groups are matched.

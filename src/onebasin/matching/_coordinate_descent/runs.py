@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 
 from torch import Tensor
@@ -14,6 +14,7 @@ from onebasin.matching._coordinate_descent.search import Search
 from onebasin.matching.result import Matching, Progress
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
+from onebasin.symmetry.transformation import Transformation
 
 MORE_STARTS = 4
 """Maximum number of starts if B must be a permuted A but no start has found the permutation."""
@@ -54,6 +55,8 @@ def descend_from_starts(
     restarts: int,
     init: Permutation | None,
     progress: Progress | None,
+    continues: bool = False,
+    finish: Callable[[], Transformation] | None = None,
 ) -> Matching:
     """Return the best of several descents.
 
@@ -66,12 +69,17 @@ def descend_from_starts(
         restarts: number of starts.
         init: the first start, or None for the default.
         progress: callback after every tree.
+        continues: whether the first start is the current state of the search.
+        finish: function that returns the transformation of the final state of the search.
     """
     runs: list[Descent] = []
     while len(runs) < restarts or (len(runs) < MORE_STARTS and _missed(search, stats, runs)):
         number = len(runs)
         run = Descent(search, seed=seed, number=number, total=max_sweeps, progress=progress)
-        run.initialize(stats, init if number == 0 else None)
+        if number == 0 and continues:
+            run.continue_from_state()
+        else:
+            run.initialize(stats, init if number == 0 else None)
         run.descend()
         runs.append(run)
     best = max(runs, key=lambda run: run.value)
@@ -84,6 +92,7 @@ def descend_from_starts(
         num_solves=search.num_solves,
         seconds=perf_counter() - began,
         restarts=tuple(run.value for run in runs),
+        transformation=None if finish is None else finish(),
     )
 
 

@@ -101,6 +101,7 @@ class FeatureSimilarities:
         features: features of the model on the data.
         statistic: statistic of the similarities.
         position: position of the sites.
+        params: both networks; those of the search by default.
         progress: callback with a `Step` after every batch.
     """
 
@@ -111,9 +112,11 @@ class FeatureSimilarities:
         statistic: Statistic,
         position: Position,
         *,
+        params: Sequence[Mapping[str, Tensor]] | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.search, self.features = search, features
+        self.params = params or [search.pair.params["A"], search.pair.params["B"]]
         self.statistic: Statistic = statistic
         self.feature_views = FeatureViews(search.symmetry, search.trees, position)
         self.progress = progress
@@ -171,8 +174,7 @@ class FeatureSimilarities:
 
             return hook
 
-        params = [self.search.pair.params["A"], self.search.pair.params["B"]]
-        self.features.run(params, make_hook, progress=self._report)
+        self.features.run(self.params, make_hook, progress=self._report)
         return {root: self._checked(root, sums.result()) for root, sums in totals.items()}
 
     def _checked(self, root: str, sums: dict[Key, Tensor]) -> dict[Key, Tensor]:

@@ -16,7 +16,7 @@ from onebasin.matching._coordinate_descent.pair import Pair
 from onebasin.matching._coordinate_descent.search import Search, StepResult
 from onebasin.matching._coordinate_descent.trees import Indices, Key, View
 from onebasin.matching._rotations.moving import TransformedNetwork
-from onebasin.matching._rotations.solutions import best_map, best_signed, best_value
+from onebasin.matching._rotations.solutions import best_map, best_signs, best_value
 from onebasin.symmetry.actions import Axis
 from onebasin.symmetry.permutation import old_outers
 from onebasin.symmetry.symmetry import Symmetry
@@ -130,6 +130,13 @@ class RotationSearch(Search):
         self.restore(state)
         return StepResult(0.0, moved=False, converged=True)
 
+    def take(self, root: str, sums: Mapping[Key, Tensor]) -> None:
+        """Move a tree to the best maps for given similarities."""
+        new = self.solve(root, self._combined(sums))
+        change = _Change(self, root, sums, {**self.indices, **new})
+        self.move(new)
+        self._transform(root, change)
+
     def _combined(self, sums: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
         """Return similarities for the best signs of the innermost units."""
         parts: dict[Key, dict[tuple[int, ...], Tensor]] = {}
@@ -137,7 +144,7 @@ class RotationSearch(Search):
             inner = tuple(sign for name, sign in key.odd if name == key.own[-1])
             base = parts.setdefault(replace(key, odd=()), {})
             base[inner] = base[inner] + values if inner in base else values
-        return {key: best_signed(each) for key, each in parts.items()}
+        return {key: best_signs(each)[0] for key, each in parts.items()}
 
     def _objective(self, root: str, sums: Mapping[Key, Tensor]) -> float:
         names = dict.fromkeys(t for m in self.trees[root].members for t in self._carriers(m))
@@ -241,18 +248,19 @@ class _Change:
         """Return the changes of signs that increase the value, and change the entries."""
         wanted = (*self.tree.nested_in[name], name)
         flips = torch.ones_like(search.moving.signs[name])
-        for number in range(len(flips)):
-            total = None
-            for key, (names, values) in entries.items():
-                if (name, number) in key.odd:
-                    own = _collected(values, names, wanted, kept=0)
-                    total = own if total is None else total + own
-            if total is None:
-                continue
-            flips[number] = torch.where(total < 0, -1.0, 1.0)
-            for key, (names, values) in entries.items():
-                if (name, number) in key.odd:
-                    entries[key] = names, values * _spread(flips[number], wanted, names)
+        parts: dict[tuple[int, ...], Tensor] = {}
+        for key, (names, values) in entries.items():
+            odd = tuple(number for member, number in key.odd if member == name)
+            if odd:
+                own = _collected(values, names, wanted, kept=0)
+                parts[odd] = parts[odd] + own if odd in parts else own
+        for number, flip in best_signs(parts)[1].items() if parts else ():
+            flips[number] = flip
+        for key, (names, values) in entries.items():
+            for member, number in key.odd:
+                if member == name:
+                    values = values * _spread(flips[number], wanted, names)
+            entries[key] = names, values
         return flips
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 
 import torch
@@ -44,23 +44,53 @@ def _without_ones(values: Tensor) -> tuple[Tensor, Tensor]:
     return basis.mT @ values @ basis, values.mean((-2, -1))
 
 
-def best_signed(parts: Mapping[Sequence[int], Tensor]) -> Tensor:
-    """Return the largest similarities over the signs of every pair of units.
+NUM_ENUMERATED = 3
+"""Number of signs of a unit whose values are enumerated; the others follow one by one."""
+
+NUM_ROUNDS = 2
+"""Number of rounds over the signs that are not enumerated."""
+
+
+def best_signs(parts: Mapping[tuple[int, ...], Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
+    """Return the largest sums of parts over the signs of every entry, and the signs.
+
+    Exact for up to `NUM_ENUMERATED` signs, and if the other signs do not occur together.
 
     Args:
-        parts: similarities by the numbers of the signs that change them.
+        parts: summands by the numbers of the signs that change them; all of one shape.
+
+    Returns:
+        The sums, and 1 or -1 for each number.
     """
     numbers = sorted({number for odd in parts for number in odd})
-    best: Tensor | None = None
-    for signs in product((1, -1), repeat=len(numbers)):
-        sign = dict(zip(numbers, signs, strict=True))
-        total = None
-        for odd, values in parts.items():
-            factor = 1
-            for number in odd:
-                factor *= sign[number]
-            total = factor * values if total is None else total + factor * values
-        assert total is not None
-        best = total if best is None else torch.maximum(best, total)
-    assert best is not None
-    return best
+    some = next(iter(parts.values()))
+    best, found = some, dict[int, Tensor]()
+    for start in product((1.0, -1.0), repeat=min(NUM_ENUMERATED, len(numbers))):
+        signs = {
+            number: torch.full_like(some, start[place] if place < len(start) else 1.0)
+            for place, number in enumerate(numbers)
+        }
+        for number in numbers[len(start) :] * NUM_ROUNDS:
+            own = {odd: each for odd, each in parts.items() if number in odd}
+            flip = torch.where(_signed_sum(own, signs) < 0, -1.0, 1.0)
+            signs[number] = signs[number] * flip
+        total = _signed_sum(parts, signs)
+        if not found and all(value > 0 for value in start):
+            best, found = total, signs
+            continue
+        better = total > best
+        best = torch.where(better, total, best)
+        found = {number: torch.where(better, signs[number], found[number]) for number in numbers}
+    return best, found
+
+
+def _signed_sum(
+    parts: Mapping[tuple[int, ...], Tensor], signs: Mapping[int, Tensor]
+) -> Tensor:
+    total: Tensor | None = None
+    for odd, values in parts.items():
+        for number in odd:
+            values = values * signs[number]
+        total = values if total is None else total + values
+    assert total is not None
+    return total
