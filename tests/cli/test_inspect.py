@@ -30,7 +30,9 @@ def test_all_shows_every_group_and_fixed_dimension(capsys):
 def test_json_says_everything(capsys):
     data = succeed(capsys, "inspect", "mlp", "--json", "--verify", *TINY).data
     assert data["architecture"] == "mlp"
-    assert data["groups"]["layers.0"] == {"size": 6, "nested_in": []}
+    group = {"size": 6, "nested_in": [], "class": "positive scales"}
+    assert data["groups"]["layers.0"] == group
+    assert data["classes"] == {"positive scales": 2}
     assert data["log10_order"] == pytest.approx(5.7147, abs=1e-3)
     assert data["proof"]["failed_groups"] == {}
     assert {
@@ -40,6 +42,22 @@ def test_json_says_everything(capsys):
         "reason": "an input of the model",
     } in data["fixed"]
     assert data["unsupported_ops"] == []
+
+
+def test_classes_can_be_restricted_to_permutations(capsys, tmp_path):
+    file = tmp_path / "symmetry.json"
+    found = succeed(capsys, "inspect", "mlp", "--save", file, "--all", *TINY).out
+    assert "classes of the groups: 2 positive scales" in found
+    assert "limited by: relu" in found
+    restricted = ("--symmetry", file, "--classes", "permutation")
+    for source in (("--classes", "permutation"), restricted):
+        data = succeed(capsys, "inspect", "mlp", *source, "--json", *TINY).data
+        assert data["classes"] == {"permutation": 2}
+
+
+def test_unknown_classes_are_an_error(capsys):
+    error = fail(capsys, "inspect", "mlp", "--classes", "none")
+    assert "'none' is not one of 'all', 'permutation'" in error
 
 
 def test_a_saved_symmetry_can_be_inspected_again(capsys, tmp_path):
@@ -71,7 +89,7 @@ def test_a_model_that_computes_while_it_is_built_is_built_with_memory(
     monkeypatch.chdir(tmp_path)
     spec = "computing_models:build"
     found = succeed(capsys, "inspect", spec, "--input", "2x3", "--meta", "--json")
-    assert found.data["groups"] == {"0": {"size": 6, "nested_in": []}}
+    assert found.data["groups"] == {"0": {"size": 6, "nested_in": [], "class": "general linear"}}
     assert found.err == (
         f"onebasin: note: {spec} cannot be built without memory; it was built on the CPU\n"
     )

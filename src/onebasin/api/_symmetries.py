@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ from onebasin._text import some_names
 from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture
 from onebasin.data.data import Data
-from onebasin.errors import ArgumentError, OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError, check_choice
 from onebasin.graph.batches import arguments_of, device_of, dtype_of
 from onebasin.symmetry import Symmetry, Verification, infer_symmetry, verify
+from onebasin.symmetry.actions import Classes
+from onebasin.symmetry.symmetry import without_actions
 
 NUM_EXAMPLES = 4
 """Number of examples of the data on which a symmetry is verified."""
@@ -32,19 +35,24 @@ class SymmetryOptions:
         symmetry: a symmetry, its verification, or a JSON file; None to infer it.
         verify: whether to verify it on the model.
         seed: random seed of the verification.
+        classes: "permutation" to exclude maps that scale or mix units.
     """
 
     symmetry: Symmetry | Verification | Path | None = None
     verify: bool = True
     seed: int = 0
+    classes: Classes = "all"
 
     @classmethod
-    def of(cls, symmetry: Any, verify: bool, seed: int) -> SymmetryOptions:
+    def of(
+        cls, symmetry: Any, verify: bool, seed: int, classes: Classes = "all"
+    ) -> SymmetryOptions:
         """Return the options of a public function.
 
         Raises:
-            OneBasinError: `symmetry` has another form.
+            OneBasinError: `symmetry` has another form, or `classes` is unknown.
         """
+        check_choice("classes", classes, Classes)
         if isinstance(symmetry, str | os.PathLike):
             symmetry = Path(symmetry)
         if symmetry is not None and not isinstance(symmetry, Symmetry | Verification | Path):
@@ -52,7 +60,7 @@ class SymmetryOptions:
                 f"symmetry is {described(symmetry)}; pass a Symmetry, its verification, "
                 "or the path of a JSON file"
             )
-        return cls(symmetry, verify, seed)
+        return cls(symmetry, verify, seed, classes)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -61,13 +69,18 @@ class SymmetryOptions:
 
     def get(self, architecture: Architecture, reporter: Reporter) -> Symmetry:
         """Return the symmetry, before verification."""
-        given = self.symmetry
-        if isinstance(given, Path):
-            return read_symmetry(given, architecture)
-        if given is None:
+        if self.symmetry is None:
             args = architecture.module, architecture.example_args, architecture.example_kwargs
             with reporter.progress(f"tracing {architecture.name}"):
-                return infer_symmetry(*args)
+                return infer_symmetry(*args, classes=self.classes)
+        symmetry = self._given(self.symmetry, architecture)
+        return symmetry if self.classes == "all" else without_actions(symmetry)
+
+    @staticmethod
+    def _given(given: Symmetry | Verification | Path, architecture: Architecture) -> Symmetry:
+        """Return a symmetry that was passed or read."""
+        if isinstance(given, Path):
+            return read_symmetry(given, architecture)
         symmetry = given.symmetry if isinstance(given, Verification) else given
         _check_fits(symmetry, architecture, "symmetry")
         return symmetry
@@ -246,13 +259,23 @@ def _check_fits(symmetry: Symmetry, architecture: Architecture, place: str) -> N
             )
 
 
+def class_counts(symmetry: Symmetry) -> dict[str, int]:
+    """Return the number of groups of each class, the most frequent class first."""
+    return dict(Counter(group.symmetry_class for group in symmetry.groups.values()).most_common())
+
+
 def symmetry_summary(symmetry: Symmetry) -> dict[str, Any]:
     """Return a summary of a symmetry as plain JSON values."""
     return {
         "groups": {
-            name: {"size": group.size, "nested_in": list(group.nested_in)}
+            name: {
+                "size": group.size,
+                "nested_in": list(group.nested_in),
+                "class": group.symmetry_class,
+            }
             for name, group in symmetry.groups.items()
         },
+        "classes": class_counts(symmetry),
         "log10_order": symmetry.log10_order,
         "permutable_fraction": symmetry.permutable_fraction,
     }

@@ -13,13 +13,19 @@ from onebasin._text import columns, counted
 from onebasin.api._architectures import architecture_of, is_named, is_path, recorded_architecture
 from onebasin.api._job import MAX_SEED
 from onebasin.api._reporter import Reporter
-from onebasin.api._symmetries import SymmetryOptions, VerifiedSymmetry, verified_symmetry
+from onebasin.api._symmetries import (
+    SymmetryOptions,
+    VerifiedSymmetry,
+    class_counts,
+    verified_symmetry,
+)
 from onebasin.api.results import Summarized
 from onebasin.checkpoints import check_file_writable
 from onebasin.checkpoints._diagnosis import is_json_start
 from onebasin.checkpoints.save import check_replaceable
 from onebasin.errors import ArgumentError, check_whole, public
 from onebasin.symmetry import Fixed, Symmetry, Verification
+from onebasin.symmetry.actions import Classes
 from onebasin.symmetry.layouts import leaves
 
 SHORT = 12
@@ -81,6 +87,7 @@ def inspect(
     meta: bool = False,
     save: str | os.PathLike[str] | None = None,
     shows_all: bool = False,
+    classes: Classes = "all",
     seed: int = 0,
     progress: bool = False,
 ) -> Inspection:
@@ -95,7 +102,9 @@ def inspect(
         verify: whether to verify the symmetry on the module in float64.
         meta: whether to build a named architecture on the meta device, without memory.
         save: JSON file of the symmetry to write; an existing JSON file is replaced.
-        shows_all: whether the summary has every group and every fixed dimension.
+        shows_all: whether the summary has every group, the operator that excludes a larger class,
+            and every fixed dimension.
+        classes: "all", or "permutation" to exclude maps that scale or mix units.
         seed: random seed of weights, example inputs and verification.
         progress: whether to show progress bars.
 
@@ -128,7 +137,7 @@ def inspect(
         seed=seed,
         record=record,
     )
-    options = SymmetryOptions.of(symmetry, verify, seed)
+    options = SymmetryOptions.of(symmetry, verify, seed, classes)
     if save is not None:
         check_file_writable(save, inputs=[*architecture.files, *options.files])
         check_replaceable(save, "a JSON file", is_json_start)
@@ -166,6 +175,9 @@ def inspection_text(name: str, verified: VerifiedSymmetry, shows_all: bool) -> s
     ]
     if verification is not None:
         parts.append(f"\nverified on inputs {'; '.join(verification.inputs)}")
+    if symmetry.groups:
+        counts = (f"{count} {name}" for name, count in class_counts(symmetry).items())
+        parts.append(f"\nclasses of the groups: {', '.join(counts)}")
     parts += _groups(symmetry, shows_all)
     parts += _fixed(symmetry, shows_all)
     parts += _unsupported(symmetry, shows_all)
@@ -182,10 +194,12 @@ def _percent(fraction: float) -> str:
 def _groups(symmetry: Symmetry, shows_all: bool) -> list[str]:
     if not symmetry.groups:
         return []
-    rows = [
-        (name, str(group.size), "within " + ", ".join(group.nested_in) if group.nested_in else "")
-        for name, group in symmetry.groups.items()
-    ]
+    rows: list[tuple[str, ...]] = []
+    for name, group in symmetry.groups.items():
+        outer = "within " + ", ".join(group.nested_in) if group.nested_in else ""
+        action = symmetry.actions.get(name)
+        limit = f"limited by: {action.reason}" if action and action.reason and shows_all else ""
+        rows.append((name, str(group.size), group.symmetry_class, outer, limit))
     return ["\ngroups", *_shortened(rows, shows_all, "groups")]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -32,13 +32,20 @@ def inspect(
         typer.Option("--save", metavar="FILE", help="Write the symmetry to a JSON file."),
     ] = None,
     shows_all: Annotated[
-        bool, typer.Option("--all", help="Print every group and every fixed dimension.")
+        bool,
+        typer.Option(
+            "--all", help="Print every group, what limits its class, and every fixed dimension."
+        ),
     ] = False,
+    classes: Annotated[
+        Literal["all", "permutation"],
+        typer.Option(help="Maps of a group's units: all that are found, or permutations only."),
+    ] = "all",
     options: RunOptions,
 ) -> None:
     """Show the symmetry of an architecture.
 
-    Prints the permutation groups, the fixed dimensions, and the reason for each fixed dimension.
+    Prints the groups of units, the class of each group, the fixed dimensions, and their reasons.
 
     \b
     Examples:
@@ -59,6 +66,7 @@ def inspect(
             meta=meta,
             save=save,
             shows_all=shows_all,
+            classes=classes,
             **options.keywords,
         )
         console.result("inspect", result, None, [save])

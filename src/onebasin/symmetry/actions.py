@@ -34,6 +34,9 @@ Args:
     general linear: invertible maps.
 """
 
+Classes: TypeAlias = Literal["all", "permutation"]
+"""The classes of groups that an inference allows: all of them, or permutations only."""
+
 MIXING: frozenset[str] = frozenset({"orthogonal with ones", "orthogonal", "general linear"})
 """Classes whose maps mix units."""
 

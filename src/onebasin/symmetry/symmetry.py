@@ -58,6 +58,22 @@ def restrict(symmetry: Symmetry, reasons: Mapping[str, str]) -> Symmetry:
     return replace(symmetry, groups=groups, axes=axes, layouts=layouts, actions=actions)
 
 
+def without_actions(symmetry: Symmetry, names: Collection[str] | None = None) -> Symmetry:
+    """Return a symmetry in which some groups have permutations only.
+
+    Args:
+        symmetry: the symmetry to restrict.
+        names: names of the groups; all groups by default.
+    """
+    chosen = symmetry.groups if names is None else names
+    groups = {
+        name: replace(group, symmetry_class="permutation") if name in chosen else group
+        for name, group in symmetry.groups.items()
+    }
+    actions = {name: each for name, each in symmetry.actions.items() if name not in chosen}
+    return replace(symmetry, groups=groups, actions=actions)
+
+
 FORMAT = "onebasin-symmetry-2"
 
 
@@ -221,7 +237,7 @@ class Symmetry:
             >>> spec = {"0.weight": ("h", None), "0.bias": ("h",),
             ...         "2.weight": (None, "h"), "2.bias": (None,)}
             >>> Symmetry.from_spec(spec, model).groups
-            {'h': Group(name='h', size=8, nested_in=())}
+            {'h': Group(name='h', size=8, nested_in=(), symmetry_class='permutation')}
         """
         symmetry = cls(**fields_from_spec(spec, shapes, nested_in or {}, axes))
         check_nesting(symmetry.nesting, symmetry.axes, symmetry.blocks)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from onebasin import infer_symmetry
 from tests.symmetry.classes.checks import SAME, Case
 from tests.symmetry.classes.modules import (
     Attention,
@@ -217,3 +218,10 @@ def test_outer_group_does_not_mix_units() -> None:
     (name,) = outer
     assert not case.symmetry.actions[name].mixes
     assert case.symmetry.actions[name].reason == "other groups nest in it"
+
+
+def test_classes_can_be_restricted_to_permutations() -> None:
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    symmetry = infer_symmetry(model, VECTORS, classes="permutation")
+    assert not symmetry.actions
+    assert symmetry.groups["0"].symmetry_class == P

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from onebasin._checks import check_model, model_inputs
 from onebasin._random import random_state_kept
-from onebasin.errors import ArgumentError, OneBasinError, public
+from onebasin.errors import ArgumentError, OneBasinError, check_choice, public
 from onebasin.symmetry._classes.classes import with_classes
 from onebasin.symmetry._inference.build import build_symmetry, unsupported_in_training
 from onebasin.symmetry._inference.calls import Value
@@ -31,6 +31,7 @@ from onebasin.symmetry._inference.groups import find_nesting
 from onebasin.symmetry._inference.solver import Solver
 from onebasin.symmetry._inference.unread import differing_dims
 from onebasin.symmetry._modules import model_state, raised_recursion_limit, tied_names
+from onebasin.symmetry.actions import Classes
 from onebasin.symmetry.groups import UnsupportedOp
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -45,8 +46,9 @@ def infer_symmetry(
     example_kwargs: Mapping[str, Any] | None = None,
     *,
     outputs: Callable[[Any], Any] | None = None,
+    classes: Classes = "all",
 ) -> Symmetry:
-    """Infer the permutation symmetry of a model.
+    """Infer the symmetry of a model: groups of units, and the class of the maps of each group.
 
     Every dimension of every tensor gets a layout. Operators are typing rules on the graph of
     `torch.export`, and unification computes the most general solution. Inputs and selected
@@ -58,6 +60,9 @@ def infer_symmetry(
     unsupported operator. `Symmetry.unsupported_ops` then names the operator. Tensors that only
     training uses are `unused` and fixed, although the units that they read are not fixed.
 
+    The class of a group is the largest known set of linear maps of its units that all operators
+    admit; see `SymmetryClass`. With `classes="permutation"`, all groups have permutations only.
+
     Args:
         model: any module that `torch.export` supports; exported in evaluation mode.
         example_args: positional inputs, one tensor, or a mapping of keyword inputs such as a
@@ -66,6 +71,7 @@ def infer_symmetry(
         example_kwargs: keyword inputs.
         outputs: function from the model's return value to the tensors that must be preserved;
             by default all tensors except caches.
+        classes: "all", or "permutation" to exclude maps that scale or mix units.
 
     Returns:
         The symmetry; verify it with `verify` before use.
@@ -78,11 +84,13 @@ def infer_symmetry(
         >>> mlp = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> symmetry = infer_symmetry(mlp, torch.zeros(2, 3))
         >>> symmetry.groups
-        {'0': Group(name='0', size=8, nested_in=())}
+        {'0': Group(name='0', size=8, nested_in=(), symmetry_class='positive scales')}
     """
     check_model(model)
+    check_choice("classes", classes, Classes)
     with raised_recursion_limit(model), random_state_kept(model):
-        return _Inference(model, example_args, example_kwargs, outputs, doubles=True).symmetry()
+        inference = _Inference(model, example_args, example_kwargs, outputs, doubles=True)
+        return inference.symmetry(has_classes=classes == "all")
 
 
 @dataclass(frozen=True)
@@ -198,11 +206,11 @@ class _Inference:
         names = self.state.state_names
         return (names[name] for name in module_names if name in names)
 
-    def symmetry(self) -> Symmetry:
-        """Return the public symmetry."""
-        return self.graph().symmetry
+    def symmetry(self, *, has_classes: bool) -> Symmetry:
+        """Return the public symmetry, with the classes of groups or with permutations only."""
+        return self.graph(has_classes=has_classes).symmetry
 
-    def graph(self) -> TracedGraph:
+    def graph(self, *, has_classes: bool = True) -> TracedGraph:
         """Return the graph with its symmetry, and separately the layouts of its values."""
         dims = {
             NODE + node.name: value.dims
@@ -223,9 +231,11 @@ class _Inference:
         symmetry = replace(both, layouts=own, unsupported_ops=unsupported)
         names = self.state.state_names
         tensors = {node: names.get(n, n) for node, n in self.exported.tensors.items()}
+        if has_classes:
+            symmetry = with_classes(symmetry, self.exported, inner, tensors)
         return TracedGraph(
             exported=self.exported,
-            symmetry=with_classes(symmetry, self.exported, inner, tensors),
+            symmetry=symmetry,
             features=Symmetry(both.groups, inner, both.axes),
         )
 
