@@ -150,6 +150,8 @@ def verified_symmetry(
         proof = _verification(symmetry, architecture, options.seed, states, data)
     for name, reason in proof.failed_groups.items():
         reporter.note(f"group {name!r} failed verification ({reason}) and will not be permuted")
+    for name, reason in proof.failed_classes.items():
+        reporter.note(f"the class of group {name!r} failed verification ({reason}); it is permuted")
     if proof.unverified:
         units = "group" if len(proof.unverified) == 1 else "groups"
         reporter.note(
@@ -292,5 +294,8 @@ def verification_summary(proof: Verification | None) -> dict[str, Any] | None:
         "verified": [n for n in proof.symmetry.groups if n not in proof.unverified],
         "failed_groups": dict(proof.failed_groups),
         "unverified": list(proof.unverified),
+        "failed_classes": dict(proof.failed_classes),
+        "unverified_classes": list(proof.unverified_classes),
+        "possibly_larger_classes": dict(proof.possibly_larger_classes),
         "seconds": proof.seconds,
     }

@@ -100,6 +100,9 @@ def verification_text(verification: Verification) -> str:
     ]
     lines += _listed("failed", verification.failed_groups)
     lines += _listed("unverified", dict.fromkeys(verification.unverified, ""))
+    lines += _listed("failed class", verification.failed_classes)
+    lines += _listed("unverified class", dict.fromkeys(verification.unverified_classes, ""))
+    lines += _listed("possibly larger class", verification.possibly_larger_classes)
     return "\n".join(lines)
 
 

@@ -63,18 +63,22 @@ class PartialPermutation:
 
     def values(self, group: str, tensor: str, param: Tensor) -> Tensor:
         """Return the changed values of a tensor."""
-        if group not in self._appliers:
-            self._appliers[group] = IndexApplier(self.symmetry, {group: self._indices[group]})
-        permuted = self._appliers[group].apply_to_tensor(tensor, param)
+        moved = self.moved(group, tensor, param)
         if len(self.symmetry.tensors_of[group]) > 1:
-            return permuted
+            return moved
         generator = generator_for(self._seed, f"half of {tensor}")
         half = torch.rand(param.shape, generator=generator, dtype=torch.float32) < 0.5
-        return torch.where(half.to(param.device), permuted, param)
+        return torch.where(half.to(param.device), moved, param)
+
+    def moved(self, group: str, tensor: str, param: Tensor) -> Tensor:
+        """Return a tensor on which a group is permuted."""
+        if group not in self._appliers:
+            self._appliers[group] = IndexApplier(self.symmetry, {group: self._indices[group]})
+        return self._appliers[group].apply_to_tensor(tensor, param)
 
 
 def control_groups(
-    trials: Sequence[Trial], symmetry: Symmetry, *, groups: Collection[str], seed: int
+    trials: Sequence[Trial], partial: PartialPermutation, *, groups: Collection[str]
 ) -> dict[str, Control]:
     """Return the groups whose control changes the outputs, with the observed change.
 
@@ -83,11 +87,9 @@ def control_groups(
 
     Args:
         trials: the trials to use, in order.
-        symmetry: the tested symmetry.
+        partial: the change of single tensors.
         groups: the groups to control.
-        seed: random seed for the permutation.
     """
-    partial = PartialPermutation(symmetry, seed)
     controls: dict[str, Control] = {}
     left = set(groups)
     for trial in trials:
@@ -95,7 +97,7 @@ def control_groups(
             controls |= _by_derivatives(trial, partial, left)
             left -= set(controls)
     controls |= _by_forward_passes(trials[0], partial, [name for name in groups if name in left])
-    return {name: controls[name] for name in symmetry.groups if name in controls}
+    return {name: controls[name] for name in partial.symmetry.groups if name in controls}
 
 
 def _by_derivatives(

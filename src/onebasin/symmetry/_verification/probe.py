@@ -29,6 +29,7 @@ from onebasin.symmetry._verification.randomize import (
 from onebasin.symmetry._verification.substitution import Redirect, substituted
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
+from onebasin.symmetry.transformation import Transformation
 
 # Generic values are cached for models up to this size, and recomputed for larger ones.
 KEPT_ENTRIES = 2**26
@@ -161,6 +162,17 @@ class Probe:
         """Return the permuted generic values of every tensor; a tied tensor under one name."""
         names = self._names.values()
         return {n: permutation.apply_tensor(n, self.randomized_param(n)) for n in names}
+
+    def transformed(self, transformation: Transformation) -> dict[str, Tensor]:
+        """Return the transformed generic values of every tensor; a tied tensor under one name.
+
+        Raises:
+            OneBasinError: a gain that must be folded is zero.
+        """
+        actions = transformation.symmetry.actions.values()
+        gains = {gain.axis.tensor for action in actions for gain in action.gains}
+        transform = transformation.applier({n: self.randomized_param(n) for n in gains})
+        return {n: transform(n, self.randomized_param(n)) for n in self._names.values()}
 
     def with_rounding_noise(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """Return the generic values of every tensor with rounding noise in each entry."""

@@ -17,7 +17,8 @@ from onebasin._checks import check_model, described, model_inputs
 from onebasin.errors import ArgumentError, OneBasinError, public
 from onebasin.symmetry._display import verification_text
 from onebasin.symmetry._inference.graphs import inputs_at_branches
-from onebasin.symmetry._verification.controls import Control, control_groups
+from onebasin.symmetry._verification.classes import ClassTests
+from onebasin.symmetry._verification.controls import Control, PartialPermutation, control_groups
 from onebasin.symmetry._verification.inputs import (
     Example,
     batched_tensors,
@@ -63,6 +64,12 @@ class Verification:
             valid; examples are dead code and units that no input activates.
         tolerance: the largest difference that counts as rounding: 1e-9, or more if the model
             amplifies changes in the last bits of its parameters.
+        failed_classes: the change of the output for each group whose class changed it; these
+            groups keep only permutations.
+        unverified_classes: groups whose class passed without a negative control that changed
+            the output.
+        possibly_larger_classes: a larger class for each group in which random elements changed
+            nothing: the class of the group may not be the largest. At most 32 elements are tested.
         seconds: duration of the verification.
         inputs: the shapes of all inputs that the model was run on.
         precision: precision of the computation: float64, unless the model does not support it.
@@ -74,6 +81,9 @@ class Verification:
     controls: Mapping[str, Control] = field(default_factory=dict)
     unverified: tuple[str, ...] = ()
     tolerance: float = TOLERANCE
+    failed_classes: Mapping[str, str] = field(default_factory=dict)
+    unverified_classes: tuple[str, ...] = ()
+    possibly_larger_classes: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     inputs: tuple[str, ...] = ()
     precision: str = "float64"
@@ -104,7 +114,9 @@ def verify(
     at which the module takes another branch. A group that fails is identified and fixed.
     A negative control then leaves the permutation out on one tensor of each group, or on
     half of a group's only tensor: the output must change. A derivative shows this for all
-    groups in one pass.
+    groups in one pass. If groups have classes beyond permutations, random elements of these
+    classes are tested in the same way; a group that fails keeps only permutations. Random
+    elements of the next larger classes must change the outputs.
 
     Args:
         symmetry: the symmetry to verify.
@@ -138,13 +150,18 @@ def verify(
     run.test_shapes(example)
     run.test_branches(model, example)
     verified = run.control(len(symmetry.groups) if controls is True else int(controls))
+    classes = ClassTests(run.symmetry, run.trials, seed)
+    largest = classes.test_elements()
     return Verification(
-        symmetry=run.symmetry,
-        max_error=run.max_error,
+        symmetry=classes.symmetry,
+        max_error=max(run.max_error, largest),
         failed_groups=run.failed,
         controls=verified,
         unverified=tuple(n for n in run.controllable if n not in verified),
         tolerance=max(trial.tolerance for trial in run.trials),
+        failed_classes=classes.failed,
+        unverified_classes=classes.uncontrolled(verified),
+        possibly_larger_classes=classes.possibly_larger(verified),
         seconds=time.perf_counter() - start,
         inputs=tuple(dict.fromkeys(run.inputs)),
         precision=str(run.first.probe.dtype).removeprefix("torch."),
@@ -234,7 +251,8 @@ class _Verification:
         names = self.controllable
         count = min(limit, len(names))
         chosen = [names[i * len(names) // count] for i in range(count)]
-        return control_groups(self.trials, self.symmetry, groups=chosen, seed=self.seed)
+        partial = PartialPermutation(self.symmetry, self.seed)
+        return control_groups(self.trials, partial, groups=chosen)
 
     @property
     def controllable(self) -> list[str]:
