@@ -12,21 +12,19 @@ from functools import cached_property
 from os import PathLike
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from onebasin._checks import check_mapping, check_tensor, checks_arguments
-from onebasin._files import atomic_path, check_regular_file
 from onebasin._random import generator_for
 from onebasin.errors import ArgumentError, OneBasinError, public
 from onebasin.symmetry._apply import IndexApplier, SharedResults
 from onebasin.symmetry._buffer_values import check_buffer_values
 from onebasin.symmetry._display import permutation_text
+from onebasin.symmetry._element_files import PERMUTATION, read_tensors, write_tensors
 from onebasin.symmetry._nesting import broadcast_index
 from onebasin.symmetry.symmetry import Symmetry
 
-FORMAT = "onebasin-permutation-1"
+FORMAT = PERMUTATION
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,12 +164,7 @@ class Permutation:
         Raises:
             OneBasinError: when the file cannot be written; no partial file remains.
         """
-        # A single entry: safetensors writes several entries in no fixed order.
-        metadata = {FORMAT: self.symmetry.fingerprint}
-        indices = {name: index.contiguous() for name, index in self.indices.items()}
-        with atomic_path(path) as temporary:
-            # `safetensors.save_file` would make the file readable by its owner only.
-            temporary.write_bytes(save(indices, metadata=metadata))
+        write_tensors(path, self.indices, FORMAT, self.symmetry.fingerprint)
 
     @classmethod
     def load(cls, path: str | PathLike[str], symmetry: Symmetry) -> Permutation:
@@ -181,16 +174,8 @@ class Permutation:
             OneBasinError: when the file is missing, damaged, not a permutation file, or
                 belongs to another symmetry.
         """
-        check_regular_file(path)
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                indices = {name: file.get_tensor(name) for name in file.keys()}
-        except (OSError, SafetensorError) as error:
-            raise OneBasinError(f"{path}: not a readable safetensors file ({error})") from error
-        if FORMAT not in metadata:
-            raise OneBasinError(f"{path}: not a permutation file; write it with Permutation.save")
-        if metadata[FORMAT] != symmetry.fingerprint:
+        indices, fingerprint = read_tensors(path, FORMAT, "Permutation")
+        if fingerprint != symmetry.fingerprint:
             raise OneBasinError(
                 f"{path}: belongs to another symmetry; load it with the symmetry that it was"
                 " saved for"

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from os import PathLike
 
 import torch
 from torch import Tensor
 
 from onebasin._checks import check_tensor, checks_arguments
 from onebasin.errors import ArgumentError, OneBasinError
+from onebasin.symmetry._element_files import KINDS, read_transformation, write_transformation
 from onebasin.symmetry._nesting import outer_axes
 from onebasin.symmetry._random_elements import random_element
 from onebasin.symmetry._transforming import TensorTransformer
@@ -159,6 +161,31 @@ class Transformation:
             _multiplied(self.scales, other.scales, reordered),
             _multiplied(self.signs, other.signs, reordered),
         )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write all parts, and the symmetry's fingerprint, to a safetensors file.
+
+        Raises:
+            OneBasinError: the file cannot be written; no partial file remains.
+        """
+        values = (self.permutation.indices, self.maps, self.scales, self.signs)
+        parts = {kind: dict(each) for kind, each in zip(KINDS, values, strict=True)}
+        write_transformation(path, self.symmetry, parts)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], symmetry: Symmetry) -> Transformation:
+        """Read a transformation from a file written by `save`.
+
+        Raises:
+            OneBasinError: the file is missing, damaged, not a transformation file, or belongs to
+                another symmetry or other classes of groups.
+        """
+        parts = read_transformation(path, symmetry)
+        try:
+            permutation = Permutation(symmetry, parts["permutation"])
+            return cls(symmetry, permutation, parts["maps"], parts["scales"], parts["signs"])
+        except OneBasinError as error:
+            raise OneBasinError(f"{path}: {error}") from error
 
 
 def gains_are_safe(values: Tensor) -> bool:
