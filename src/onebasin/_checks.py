@@ -183,7 +183,8 @@ def _checked(name: str, value: Any, kind: str) -> Any:
     if name == "model":
         check_model(value)
     if name == "init":
-        _check_init(value, several=kind.startswith("Sequence"))
+        if not ("Transformation" in kind and hasattr(value, "maps")):
+            _check_init(value, several=kind.startswith("Sequence"))
     if name == "progress" and not callable(value):
         raise ArgumentError(f"progress is {described(value)}; pass a function")
     return value

@@ -84,17 +84,18 @@ class Batches:
         return part if self.order is None else self.order[part]
 
 
-def shuffled(data: Iterable[Any]) -> Iterable[Any]:
+def shuffled(data: Iterable[Any], *, seed: int = SHUFFLE_SEED) -> Iterable[Any]:
     """Return batches with their examples in a fixed random order.
 
     Files are often sorted by class. Batches of random examples have the statistics of all data.
 
     Args:
         data: `Batches`; other iterables are returned unchanged.
+        seed: random seed of the order.
     """
     if not isinstance(data, Batches):
         return data
-    generator = torch.Generator().manual_seed(SHUFFLE_SEED)
+    generator = torch.Generator().manual_seed(seed)
     return replace(data, order=torch.randperm(len(data.inputs), generator=generator))
 
 
@@ -213,11 +214,16 @@ def labels_of(batch: Any, number: int) -> Tensor:
     return torch.as_tensor(labels)
 
 
-def is_empty(batch: Any) -> bool:
-    """Return whether a batch has no examples: the first tensor of its inputs has no rows."""
+def num_examples(batch: Any) -> int | None:
+    """Return the number of rows of the first tensor of the inputs of a batch; None without one."""
     leaves = pytree.tree_leaves(inputs_of(batch))
     first = next((leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()), None)
-    return first is not None and not len(first)
+    return None if first is None else len(first)
+
+
+def is_empty(batch: Any) -> bool:
+    """Return whether a batch has no examples."""
+    return num_examples(batch) == 0
 
 
 def device_of(model: torch.nn.Module) -> torch.device:
