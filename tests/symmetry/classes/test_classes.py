@@ -28,6 +28,7 @@ GENERATOR = torch.Generator().manual_seed(1)
 VECTORS, SEQUENCE, IMAGES = (
     torch.randn(shape, generator=GENERATOR) for shape in ((4, 4), (2, 5, 4), (2, 3, 8, 8))
 )
+ROWS = torch.tensor([1, 0, 1])
 TOKENS = torch.randint(0, 9, (2, 5), generator=GENERATOR)
 
 FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
@@ -189,6 +190,13 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], Tensor, list[str]]] = {
         lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(216, 3)),
         IMAGES,
         [POSITIVE],
+    ),
+    "rows of a stream at indices": (
+        lambda: hidden(
+            lambda m, x: x.index_add(0, ROWS, m.mid(rms(x)[ROWS])), mid=nn.Linear(6, 6)
+        ),
+        VECTORS,
+        [ORTHOGONAL],
     ),
     "weight norm": (
         lambda: nn.Sequential(

@@ -56,15 +56,14 @@ class Relations:
         products: the relations of scales.
         offsets: parameter and summand of values such as `1 + weight`, by their site.
         uniform: sites at which all units have the same value.
-        reasons: the first operator that excludes maps that mix units, by group.
     """
 
     products: list[ScaleProduct] = field(default_factory=list)
     offsets: dict[Site, tuple[Site, float]] = field(default_factory=dict)
     uniform: set[Site] = field(default_factory=set)
-    reasons: dict[str, str] = field(default_factory=dict)
     _parents: dict[Site, tuple[Site, int]] = field(default_factory=dict)
     _bounds: dict[Site, Bound] = field(default_factory=dict)
+    _reasons: dict[Site, str] = field(default_factory=dict)
 
     def root(self, site: Site) -> tuple[Site, int]:
         """Return the root of a site, and 1 or -1 for the map of the root or its inverse."""
@@ -81,6 +80,10 @@ class Relations:
         """Return the maps that are admitted at a site."""
         return self._bounds.get(self.root(site)[0], LINEAR)
 
+    def reason(self, site: Site) -> str:
+        """Return the first operator that excludes maps that mix units at a site."""
+        return self._reasons.get(self.root(site)[0], "an operator")
+
     def equal(self, a: Site, b: Site) -> None:
         """Let two sites have the same map."""
         self._unite(a, b, 1)
@@ -94,7 +97,7 @@ class Relations:
         root, _ = self.root(site)
         self._bounds[root] = self._bounds.get(root, LINEAR) & bound
         if not bound.mixes:
-            self.reasons.setdefault(site.group, reason)
+            self._reasons.setdefault(root, reason)
 
     def scaled(
         self, output: Site, factors: Mapping[Site, int], *, gain: Site | None = None
@@ -111,3 +114,5 @@ class Relations:
             return
         self._parents[other] = (root, sign)
         self._bounds[root] = self._bounds.pop(root, LINEAR) & self._bounds.pop(other, LINEAR)
+        if other in self._reasons:
+            self._reasons.setdefault(root, self._reasons.pop(other))

@@ -18,6 +18,7 @@ from onebasin.symmetry._classes.bounds import (
 )
 from onebasin.symmetry._classes.context import CONSTANTS, Context
 from onebasin.symmetry._classes.contractions import CONTRACTIONS
+from onebasin.symmetry._classes.indexing import INDEXING
 from onebasin.symmetry._classes.moves import (
     MOVES,
     RESHAPES,
@@ -144,25 +145,6 @@ def embedding(context: Context) -> None:
     context.equal(lambda index: (weight, (0, index[-1])), ignored={0})
 
 
-def selected(context: Context) -> None:
-    """Entries that an index without units selects, in other dimensions than those of the units."""
-    source = context.operand("self")
-    assert source is not None
-    if len(shape_of(source)) != len(context.shape) or any(
-        context.of(node).places for node in context.operands if node is not source
-    ):
-        return context.block()
-    dim = context.given.get("dim")
-    if not isinstance(dim, int):
-        return context.block()
-    dim %= len(context.shape)
-
-    def index(entry: Index) -> Source:
-        return source, tuple(0 if d == dim else p for d, p in enumerate(entry))
-
-    context.equal(index, ignored={dim})
-
-
 def pad(context: Context) -> None:
     """Padding with zeros, or with entries of the operand in dimensions without units."""
     source = next(context.operands)
@@ -211,7 +193,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("norm", "linalg_vector_norm"), norm),
     **dict.fromkeys(("var", "std"), reduce(ORTHOGONAL & KEEPS_ONES, PERMUTATION)),
     "embedding": embedding,
-    "index_select": selected,
+    **INDEXING,
     **dict.fromkeys(("constant_pad_nd", "pad"), pad),
     **dict.fromkeys(CONSTANTS, constant),
     **POINTWISE,

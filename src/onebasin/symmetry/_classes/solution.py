@@ -155,7 +155,8 @@ class _Group:
         if self.is_outer:
             return "other groups nest in it"
         if not bound.mixes:
-            return self.relations.reasons.get(self.name, "an operator")
+            fixed = [root for root in self.roots if not self.relations.bound(root).mixes]
+            return self.relations.reason(next(r for r in fixed if r not in self.gains))
         if any(each.gain is None for each in self.products):
             return "its units are multiplied"
         acting = {self._root(self._acting(site))[0] for site in self.sites}
