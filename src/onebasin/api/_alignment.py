@@ -10,15 +10,16 @@ from typing import Any
 from torch import Tensor
 
 from onebasin._text import counted
-from onebasin.api._matchers import Matcher, permutation_of
+from onebasin.api._matchers import Matcher, permutation_of, transformation_of
 from onebasin.api._networks import Networks
 from onebasin.api._reporter import Reporter
 from onebasin.api._symmetries import SymmetryOptions, VerifiedSymmetry, verified_symmetry
 from onebasin.checkpoints import Architecture
 from onebasin.matching import ManyMatching, Matching, Step
 from onebasin.matching.registry import find_method
-from onebasin.merging._permuted import LazyPermuted
+from onebasin.merging._transformed import LazyTransformed
 from onebasin.symmetry import Permutation, Symmetry
+from onebasin.symmetry.transformation import Transformation
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ class Matched:
     init: str | None = None
 
     @property
-    def permutations(self) -> tuple[Permutation, ...]:
-        """The permutations, one for each network that is permuted."""
+    def transformations(self) -> tuple[Transformation, ...]:
+        """The transformations, one for each network that is moved."""
         if isinstance(self.matching, ManyMatching):
-            return self.matching.permutations
-        return (self.matching.permutation,)
+            return self.matching.transformations
+        return (self.matching.transformation,)
 
     @property
     def permutation(self) -> Permutation:
@@ -50,17 +51,23 @@ class Matched:
         return permutation_of(self.matching)
 
     @property
-    def from_others(self) -> tuple[Permutation, ...]:
-        """The permutations that align each further network to the first."""
+    def transformation(self) -> Transformation:
+        """The transformation that aligns B to A, of two networks."""
+        return transformation_of(self.matching)
+
+    @property
+    def from_others(self) -> tuple[Transformation, ...]:
+        """The transformations that align each further network to the first."""
         if isinstance(self.matching, Matching):
-            return (self.matching.permutation,)
-        return tuple(self.matching.between(i, 0) for i in range(1, len(self.permutations)))
+            return (self.matching.transformation,)
+        first, *others = self.matching.transformations
+        return tuple(first.inverse() @ other for other in others)
 
     def apply(self, params_list: Sequence[Mapping[str, Tensor]]) -> list[Mapping[str, Tensor]]:
         """Return the permuted networks, lazily."""
-        num_fixed = len(params_list) - len(self.permutations)
+        num_fixed = len(params_list) - len(self.transformations)
         fixed, others = params_list[:num_fixed], params_list[num_fixed:]
-        return [*fixed, *map(LazyPermuted, others, self.permutations)]
+        return [*fixed, *map(LazyTransformed, others, self.transformations)]
 
     @property
     def num_units(self) -> int:
@@ -68,13 +75,18 @@ class Matched:
 
         The reference of many networks does not count.
         """
-        num_permuted = len(self.permutations) - isinstance(self.matching, ManyMatching)
+        num_permuted = len(self.transformations) - isinstance(self.matching, ManyMatching)
         return num_permuted * num_units(self.verified.symmetry)
 
     @property
     def num_moved(self) -> int:
         """The number of units with another position."""
-        return sum(sum(p.num_moved.values()) for p in self.permutations)
+        return sum(sum(t.permutation.num_moved.values()) for t in self.transformations)
+
+    @property
+    def num_mixed(self) -> int:
+        """The number of groups whose units are mixed by some transformation."""
+        return len({name for each in self.transformations for name in each.maps})
 
     def to_json(self) -> dict[str, Any]:
         """Return a summary as plain JSON values."""
@@ -89,6 +101,7 @@ class Matched:
                 "converged": self.matching.converged,
                 "units": self.num_units,
                 "moved_units": self.num_moved,
+                "mixed_groups": self.num_mixed,
                 "seconds": self.matching.seconds,
             },
         }
@@ -97,6 +110,8 @@ class Matched:
         """Return a summary of two lines."""
         symmetry, objective = self.verified.symmetry, self.matching.objective
         moved = f"{self.num_moved} of {self.num_units} permutable units moved"
+        if self.num_mixed:
+            moved += f", units of {counted(self.num_mixed, 'group')} mixed"
         starts = len(self.matching.restarts)
         before = f"best of {starts} starts: " if starts > 1 else f"{objective[0]:.6g} -> "
         groups = counted(len(symmetry.groups), "group")
@@ -162,6 +177,7 @@ def match(
         matcher: the method.
         reporter: shows progress and notes.
     """
+    matcher = matcher.suited(verified.symmetry)
     with reporter.progress(f"matching by {matcher.name}") as progress:
 
         def show(step: Step) -> None:

@@ -17,11 +17,15 @@ from onebasin.matching import ManyMatching, Matching
 from onebasin.matching._method_names import canonical_name
 from onebasin.matching.registry import MATCHERS, MatcherInfo, check_options, find_method
 from onebasin.symmetry import Permutation, Symmetry
+from onebasin.symmetry.transformation import Transformation
 
 AUTO = "auto"
 WITH_DATA = "combined"
 """The default method for two networks with data: the best of benchmarks/matchers.py that needs no
 labels."""
+
+ROTATED = {"weights": "rotations", WITH_DATA: "rotations", "many": "rotations-many"}
+"""The default methods, and what replaces them for symmetries with rotations."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,9 @@ class MethodOptions:
         init = self._prepare_init(name, method, num_networks, data=data)
         if not (data_is_used or (init is not None and init.uses_data)):
             _check_data(name, method, options, data)
-        return Matcher(
-            name, method, options, None if method.uses_data == "no" else data, self.seed, init
-        )
+        used = None if method.uses_data == "no" else data
+        is_default = chosen is None and init is None
+        return Matcher(name, method, options, used, self.seed, init, is_default)
 
     def _prepare_init(
         self, name: str, method: MatcherInfo, num_networks: int, *, data: Data | None
@@ -126,6 +130,7 @@ class Matcher:
         data: data whose training split is used; None for methods without data.
         seed: random seed of the search.
         init: the matcher that runs first, or None.
+        is_default: whether the user left the choice of the method open.
     """
 
     name: str
@@ -134,6 +139,7 @@ class Matcher:
     data: Data | None = None
     seed: int = 0
     init: Matcher | None = None
+    is_default: bool = False
 
     @property
     def runs_model(self) -> bool:
@@ -148,6 +154,20 @@ class Matcher:
     @property
     def _all(self) -> list[Matcher]:
         return [self] if self.init is None else [self.init, self]
+
+    def suited(self, symmetry: Symmetry) -> Matcher:
+        """Return the matcher, or for a symmetry with rotations the one that the default stands for.
+
+        Args:
+            symmetry: the symmetry of the networks.
+        """
+        rotated = ROTATED.get(self.name) if self.is_default else None
+        if rotated is None or not any(action.mixes for action in symmetry.actions.values()):
+            return self
+        method = find_method(rotated)
+        if not self.options.keys() <= method.options.keys():
+            return self
+        return replace(self, name=rotated, method=method)
 
     def with_defaults(self, **options: Any) -> Matcher:
         """Return the matcher with further options, if the method has them and none is given."""
@@ -197,6 +217,14 @@ class Matcher:
             progress=progress,
             **options,
         )
+
+
+def transformation_of(matching: Matching | ManyMatching) -> Transformation:
+    """Return the transformation that aligns B to A, of a matching of two networks."""
+    if isinstance(matching, Matching):
+        return matching.transformation
+    first, second = matching.transformations
+    return first.inverse() @ second
 
 
 def permutation_of(matching: Matching | ManyMatching) -> Permutation:

@@ -30,7 +30,7 @@ from onebasin.checkpoints._companions import companion_files
 from onebasin.checkpoints._metadata import provenance_metadata
 from onebasin.checkpoints.save import check_replaceable, output_form
 from onebasin.errors import OneBasinError
-from onebasin.symmetry import Permutation
+from onebasin.symmetry.transformation import Transformation
 
 
 def check_outputs(
@@ -93,11 +93,14 @@ def permutation_files(path: Any, num_networks: int) -> list[Path]:
     ]
 
 
-def save_permutations(permutations: Sequence[Permutation], path: Any) -> tuple[Path, ...]:
-    """Write the permutations of all networks but the first, and return their files."""
-    paths = permutation_files(path, len(permutations) + 1)
-    for permutation, file in zip(permutations, paths, strict=bool(paths)):
-        permutation.save(file)
+def save_permutations(transformations: Sequence[Transformation], path: Any) -> tuple[Path, ...]:
+    """Write the transformations of all networks but the first, and return their files.
+
+    Those that only permute units are written as permutations.
+    """
+    paths = permutation_files(path, len(transformations) + 1)
+    for each, file in zip(transformations, paths, strict=bool(paths)):
+        (each.permutation if each.only_permutes else each).save(file)
     return tuple(paths)
 
 

@@ -19,9 +19,10 @@ from onebasin.api.reports import Report
 from onebasin.api.results import ComputedNetwork, NetworkResult
 from onebasin.errors import public
 from onebasin.matching import ManyMatching, Matching
-from onebasin.merging._permuted import LazyPermuted
+from onebasin.merging._transformed import LazyTransformed
 from onebasin.merging.averages import LazyAverage
 from onebasin.symmetry import Permutation, Symmetry, Verification
+from onebasin.symmetry.transformation import Transformation
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,8 +40,13 @@ class Alignment(NetworkResult):
 
     @property
     def permutation(self) -> Permutation:
-        """The permutation of B."""
+        """The permutation of B; only a part of `transformation` if that mixes or scales units."""
         return self._matched.permutation
+
+    @property
+    def transformation(self) -> Transformation:
+        """The transformation of B: a permutation, and maps, scales and signs of units."""
+        return self._matched.transformation
 
     @property
     def symmetry(self) -> Symmetry:
@@ -164,7 +170,7 @@ def align(
         metadata = metadata_of(
             networks, "align", method=matched.method, seed=seed, keys=job.keys or None
         )
-        aligned = LazyPermuted(networks.checkpoints[1], matched.permutation)
+        aligned = LazyTransformed(networks.checkpoints[1], matched.transformation)
         network = finished(job, networks, aligned, metadata, output, like=1)
         report = _report(job, networks, matched, evaluation)
     saved = save_permutations(matched.from_others, save_permutation)

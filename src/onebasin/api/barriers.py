@@ -20,7 +20,7 @@ from onebasin.api._evaluation import (
 )
 from onebasin.api._job import Job, MatchingOptions, NetworkOptions, Opened, open_with_data
 from onebasin.api._keywords import takes_method_options
-from onebasin.api._matchers import AUTO, permutation_of
+from onebasin.api._matchers import AUTO, transformation_of
 from onebasin.api._networks import names_of
 from onebasin.api._symmetries import verified_symmetry
 from onebasin.api.reports import EvaluationReport
@@ -30,7 +30,7 @@ from onebasin.evaluation.curves import BarrierBaseline, LineNormalization
 from onebasin.evaluation.pairs import PairBarriers, measure_pairs
 from onebasin.evaluation.plotting import SETTINGS, save_figure
 from onebasin.evaluation.results import plain_number, save_rows
-from onebasin.symmetry import Permutation
+from onebasin.symmetry.transformation import Transformation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -283,17 +283,18 @@ def _aligned(job: Job, opened: Opened) -> Move:
     params_list, matcher = opened.networks.params_list, opened.matcher
     architecture = opened.networks.architecture
     verified = verified_symmetry(architecture, job.symmetry, job.reporter, states=params_list)
+    matcher = matcher.suited(verified.symmetry)
     pairs = list(combinations(range(len(params_list)), 2))
-    permutations: dict[tuple[int, int], Permutation] = {}
+    transformations: dict[tuple[int, int], Transformation] = {}
     num_open = 0
     with job.reporter.progress(f"matching pairs by {matcher.name}") as progress:
         for i, j in pairs:
             both = [params_list[i], params_list[j]]
             matching = matcher.run(verified.symmetry, both, architecture)
-            permutations[i, j] = permutation_of(matching)
+            transformations[i, j] = transformation_of(matching)
             num_open += matcher.method.can_converge and not matching.converged
             if progress is not None:
-                progress(len(permutations), len(pairs))
+                progress(len(transformations), len(pairs))
     if num_open:
         job.reporter.note(f"{num_open} of {len(pairs)} matchings did not converge")
-    return lambda i, j: permutations[i, j].apply(params_list[j])
+    return lambda i, j: transformations[i, j].apply(params_list[j])

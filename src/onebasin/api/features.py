@@ -22,8 +22,8 @@ from onebasin.api._symmetries import verified_symmetry
 from onebasin.api.results import Summarized
 from onebasin.errors import ArgumentError, check_choice, check_whole, public
 from onebasin.evaluation.curves import LineNormalization
-from onebasin.merging._permuted import LazyPermuted
-from onebasin.symmetry import Permutation
+from onebasin.merging._transformed import LazyTransformed
+from onebasin.symmetry.transformation import Transformation
 
 if TYPE_CHECKING:
     from onebasin.evaluation.features import FeatureTable
@@ -208,7 +208,7 @@ def _moved(
         verified = verified_symmetry(
             networks.architecture, job.symmetry, job.reporter, states=networks.params_list
         )
-        return LazyPermuted(params_b, Permutation.load(file, verified.symmetry)), None
+        return LazyTransformed(params_b, Transformation.load(file, verified.symmetry)), None
     if not job.aligns or networks.duplicates is not None:
         return params_b, None
     matched = match_networks(networks, job.symmetry, opened.matcher, job.reporter)

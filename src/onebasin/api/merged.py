@@ -23,6 +23,7 @@ from onebasin.evaluation._repair_result import RepairResult
 from onebasin.matching import ManyMatching, Matching
 from onebasin.merging._resizing import resize
 from onebasin.symmetry import Permutation, Symmetry, Verification
+from onebasin.symmetry.transformation import Transformation
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class Merged(NetworkResult):
     @property
     def permutations(self) -> tuple[Permutation, ...]:
         """The permutation of each network but the first; empty without alignment."""
+        return tuple(each.permutation for each in self.transformations)
+
+    @property
+    def transformations(self) -> tuple[Transformation, ...]:
+        """The transformation of each network but the first; empty without alignment."""
         matched = self._average.matched
         return () if matched is None else matched.from_others
 

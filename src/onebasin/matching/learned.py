@@ -110,17 +110,17 @@ def match_learned(
     check_choice("ends", ends, Ends)
     if init is not None:
         check_init(symmetry, init if isinstance(init, Permutation) else init.permutation)
-    first = init or match_rotations(
-        symmetry,
-        params_a,
-        params_b,
-        model=model,
-        data=_first_batches(data),
-        seed=seed,
-        cache_bytes=cache_bytes,
-    ).transformation
-    if isinstance(first, Permutation):
-        first = Transformation(symmetry, first)
+    else:
+        init = match_rotations(
+            symmetry,
+            params_a,
+            params_b,
+            model=model,
+            data=_first_batches(data),
+            seed=seed,
+            cache_bytes=cache_bytes,
+        ).transformation
+    first = Transformation(symmetry, init) if isinstance(init, Permutation) else init
     losses = _data_loss(model, data, loss, (params_a, params_b))
     run = _Run(losses, symmetry, params_a, params_b, first, ends=ends, seed=seed)
     before = run.value()

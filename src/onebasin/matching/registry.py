@@ -26,8 +26,11 @@ from onebasin.matching.cycle_consistent import match_cycle_consistent
 from onebasin.matching.exhaustive import match_exhaustive
 from onebasin.matching.frank_wolfe import match_frank_wolfe
 from onebasin.matching.functional_difference import match_functional_difference
+from onebasin.matching.learned import match_learned
 from onebasin.matching.merge_many import match_many
 from onebasin.matching.result import ManyMatching, Matching
+from onebasin.matching.rotations import match_rotations
+from onebasin.matching.rotations_many import match_many_rotations
 from onebasin.matching.sinkhorn import match_sinkhorn
 from onebasin.matching.straight_through import match_straight_through
 from onebasin.matching.weights import match_weights
@@ -84,6 +87,8 @@ class MatcherInfo:
         """
         if self.uses_data != "optional":
             return self.uses_data == "required"
+        if "objective" not in self.parameters:
+            return None
         objective = options.get("objective", self.parameters["objective"].default)
         return None if objective is None else objective != "weights"
 
@@ -209,6 +214,24 @@ MATCHERS: Mapping[str, MatcherInfo] = MappingProxyType(
             match_many,
             "MergeMany: each network matched to the mean of the others",
             num_networks=None,
+        ),
+        "rotations": MatcherInfo(
+            match_rotations,
+            "most similar weights, with rotations and scales of units",
+            uses_data="optional",
+        ),
+        "rotations-many": MatcherInfo(
+            match_many_rotations,
+            "rotations of each network to the mean of the others",
+            num_networks=None,
+        ),
+        "learned": MatcherInfo(
+            match_learned,
+            "lowest loss between the networks, by training rotations and scales",
+            uses_data="required",
+            uses_labels=True,
+            can_converge=False,
+            step_name="epoch",
         ),
         "cycle-consistent": MatcherInfo(
             match_cycle_consistent,

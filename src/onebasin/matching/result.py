@@ -62,6 +62,7 @@ class ManyMatching:
 
     Args:
         permutations: one for each network, in order; the first is the identity.
+        transformations: one for each network; those of `permutations` by default.
         objective: see `Matching`.
         converged: see `Matching`.
         num_sweeps: number of passes over all networks, for the returned start.
@@ -77,6 +78,13 @@ class ManyMatching:
     num_solves: int
     seconds: float
     restarts: tuple[float, ...] = ()
+    transformations: tuple[Transformation, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Set the transformations of a method that only permutes units."""
+        if not self.transformations:
+            own = tuple(Transformation(each.symmetry, each) for each in self.permutations)
+            object.__setattr__(self, "transformations", own)
 
     def __repr__(self) -> str:
         moved = sum(sum(permutation.num_moved.values()) for permutation in self.permutations)
@@ -90,14 +98,14 @@ class ManyMatching:
         Args:
             params_list: parameters and buffers of the matched networks, in order.
         """
-        if len(params_list) != len(self.permutations):
+        if len(params_list) != len(self.transformations):
             raise ArgumentError(
                 f"{counted(len(params_list), 'network')} for "
                 f"{counted(len(self.permutations), 'permutation')};"
                 " pass the networks that were matched"
             )
-        moves = zip(self.permutations, params_list, strict=True)
-        return [permutation.apply(params) for permutation, params in moves]
+        moves = zip(self.transformations, params_list, strict=True)
+        return [transformation.apply(params) for transformation, params in moves]
 
     def between(self, source: int, target: int) -> Permutation:
         """Return the permutation that aligns one network to another.

@@ -69,6 +69,16 @@ def read_tensors(path: str | PathLike[str], kind: str, noun: str) -> tuple[dict[
     return tensors, metadata[kind]
 
 
+def is_permutation_file(path: str | PathLike[str]) -> bool:
+    """Return whether a file contains a permutation; False if it cannot be read."""
+    check_regular_file(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return PERMUTATION in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
 def _hint(metadata: Mapping[str, str]) -> str:
     """Return the function that reads the other kind of file."""
     if TRANSFORMATION in metadata:

@@ -16,7 +16,12 @@ from torch import Tensor
 
 from onebasin._checks import check_tensor, checks_arguments
 from onebasin.errors import ArgumentError, OneBasinError
-from onebasin.symmetry._element_files import KINDS, read_transformation, write_transformation
+from onebasin.symmetry._element_files import (
+    KINDS,
+    is_permutation_file,
+    read_transformation,
+    write_transformation,
+)
 from onebasin.symmetry._nesting import outer_axes
 from onebasin.symmetry._random_elements import random_element
 from onebasin.symmetry._transforming import TensorTransformer
@@ -67,6 +72,11 @@ class Transformation:
     def identity(cls, symmetry: Symmetry) -> Transformation:
         """Return the identity."""
         return cls(symmetry, Permutation.identity(symmetry))
+
+    @property
+    def only_permutes(self) -> bool:
+        """Whether units are only permuted."""
+        return not (self.maps or self.scales or self.signs)
 
     @classmethod
     def random(cls, symmetry: Symmetry, *, seed: int = 0) -> Transformation:
@@ -174,12 +184,14 @@ class Transformation:
 
     @classmethod
     def load(cls, path: str | PathLike[str], symmetry: Symmetry) -> Transformation:
-        """Read a transformation from a file written by `save`.
+        """Read a transformation from a file written by `save`, or by `Permutation.save`.
 
         Raises:
             OneBasinError: the file is missing, damaged, not a transformation file, or belongs to
                 another symmetry or other classes of groups.
         """
+        if is_permutation_file(path):
+            return cls(symmetry, Permutation.load(path, symmetry))
         parts = read_transformation(path, symmetry)
         try:
             permutation = Permutation(symmetry, parts["permutation"])

@@ -36,8 +36,7 @@ class NetworkSet:
     ) -> None:
         """Check all networks; no sum is computed yet."""
         self.symmetry, self.params_list = symmetry, params_list
-        labels = labels or [f"network {place + 1}" for place in range(len(params_list))]
-        self.pairs = _checked_pairs(symmetry, params_list, labels)
+        self.pairs = checked_pairs(symmetry, params_list, labels)
         _check_init(symmetry, init, len(params_list))
         identity = Permutation.identity(symmetry)
         self.permutations = list(init or [identity] * len(params_list))
@@ -112,12 +111,22 @@ class NetworkSet:
         return (first, *(back @ permutation for permutation in self.permutations[1:]))
 
 
-def _checked_pairs(
+def checked_pairs(
     symmetry: Symmetry,
     params_list: Sequence[Mapping[str, Tensor]],
-    labels: Sequence[str],
+    labels: Sequence[str] = (),
 ) -> list[Pair]:
-    """Return the checked pairs of the first network and each other network."""
+    """Return the checked pairs of the first network and each other network.
+
+    Args:
+        symmetry: symmetry of the networks.
+        params_list: the networks.
+        labels: names of the networks in messages, by default their numbers.
+
+    Raises:
+        OneBasinError: there are fewer than two networks, or they do not match the symmetry.
+    """
+    labels = labels or [f"network {place + 1}" for place in range(len(params_list))]
     if len(params_list) < 2:
         raise ArgumentError(
             f"{len(params_list) or 'no'} network given; give at least two of one architecture"

@@ -84,9 +84,7 @@ def best_signs(parts: Mapping[tuple[int, ...], Tensor]) -> tuple[Tensor, dict[in
     return best, found
 
 
-def _signed_sum(
-    parts: Mapping[tuple[int, ...], Tensor], signs: Mapping[int, Tensor]
-) -> Tensor:
+def _signed_sum(parts: Mapping[tuple[int, ...], Tensor], signs: Mapping[int, Tensor]) -> Tensor:
     total: Tensor | None = None
     for odd, values in parts.items():
         for number in odd:

@@ -1,23 +1,25 @@
 import pytest
 import torch
 
-from onebasin.merging._permuted import LazyPermuted
+from onebasin.merging._transformed import LazyTransformed
 from onebasin.symmetry import Permutation
 from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Fixed, Units
 from onebasin.symmetry.symmetry import Symmetry
+from onebasin.symmetry.transformation import Transformation
 
 
 @pytest.fixture
-def permutation() -> Permutation:
+def permutation() -> Transformation:
     layouts = {"up": (Units("h", 5), Fixed(2)), "down": (Fixed(3), Units("h", 5))}
-    return Permutation.random(Symmetry({"h": Group("h", 5)}, layouts), seed=1)
+    symmetry = Symmetry({"h": Group("h", 5)}, layouts)
+    return Transformation(symmetry, Permutation.random(symmetry, seed=1))
 
 
 def test_lazy_tensors_equal_the_permuted_tensors(permutation):
     params = {"up": torch.randn(5, 2), "down": torch.randn(3, 5)}
     kept = {name: tensor.clone() for name, tensor in params.items()}
-    moved, expected = LazyPermuted(params, permutation), permutation.apply(params)
+    moved, expected = LazyTransformed(params, permutation), permutation.apply(params)
     assert list(moved) == list(expected)
     assert len(moved) == 2
     for name, tensor in expected.items():
@@ -29,7 +31,7 @@ def test_lazy_tensors_equal_the_permuted_tensors(permutation):
 
 def test_unknown_tensors_are_unchanged(permutation):
     extra = torch.ones(4)
-    moved = LazyPermuted({"table": extra}, permutation)
+    moved = LazyTransformed({"table": extra}, permutation)
     assert moved["table"] is extra
     assert "table" in moved
     assert "up" not in moved
@@ -43,7 +45,7 @@ def test_tensors_are_read_on_access(permutation):
             Counting.reads += 1
             return super().__getitem__(name)
 
-    moved = LazyPermuted(Counting(up=torch.zeros(5, 2)), permutation)
+    moved = LazyTransformed(Counting(up=torch.zeros(5, 2)), permutation)
     Counting.reads = 0
     assert list(moved) == ["up"]
     assert "up" in moved
