@@ -51,7 +51,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 def test_function_of_hidden_units(name: str) -> None:
     function, expected = FUNCTIONS[name]
     case = Case(hidden(lambda m, x: function(x)), VECTORS)
-    assert next(iter(case.classes.values())) == expected
+    assert expected in case.classes.values()
     assert case.largest_change() < SAME
     case.assert_laws()
 

@@ -99,8 +99,24 @@ def _extents(node: Node, left_out: Collection[int]) -> list[int]:
     return [size for d, size in enumerate(shape_of(node)) if d not in left_out]
 
 
+def index_add(context: Context) -> None:
+    """Entries of another value are added or written at indices of one dimension."""
+    target, source = context.operand("self"), context.operand("source")
+    assert target is not None and source is not None
+    dim = context.given["dim"] % len(context.shape)
+    indices = context.operand("index")
+    if indices is None or context.of(indices).places or len(shape_of(source)) != len(context.shape):
+        return context.block()
+    for node in (target, source, context.node):
+        context.restrict(node, PERMUTATION, dims=[dim])
+    rest = {*range(len(context.shape))} - {dim}
+    context.equal(lambda entry: (target, entry), dims=rest)
+    return context.equal(lambda entry: (source, _with(entry, dim)), ignored=[dim], dims=rest)
+
+
 INDEXING: Mapping[str, Callable[[Context], None]] = {
     "index_select": index_select,
     "index": index,
     "index_put": index_put,
+    **dict.fromkeys(("index_add", "index_copy"), index_add),
 }
