@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from onebasin.symmetry._classes.graph_relations import relate
 from onebasin.symmetry._classes.relations import Relations, Site
@@ -36,7 +38,7 @@ def with_classes(
     used = [n for n in symmetry.layouts if first.get(n, n) == n and n not in symmetry.unused]
     outer = {name for group in symmetry.groups.values() for name in group.nested_in}
     found = [place.site for name in used for place in sites.of(name).places]
-    solutions = solve(relations, found, outer)
+    solutions = solve(relations, found, outer, partial(_is_vector, symmetry, sites))
     actions = {name: _action(each, relations) for name, each in solutions.items()}
     groups = {
         name: replace(group, symmetry_class=actions[name].symmetry_class)
@@ -45,6 +47,14 @@ def with_classes(
         for name, group in symmetry.groups.items()
     }
     return replace(symmetry, groups=groups, actions=actions)
+
+
+def _is_vector(symmetry: Symmetry, sites: Sites, site: Site) -> bool:
+    """Return whether a tensor has one value for each unit, and for each unit of outer groups."""
+    own = {site.group, *symmetry.nesting[site.group]}
+    factors = sites.of(site.value).blocks[site.block].factors
+    counts = Counter(factor.group for factor in factors if factor.size > 1)
+    return counts.keys() <= own and max(counts.values()) == 1
 
 
 def _action(solution: GroupSolution, relations: Relations) -> GroupAction:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from torch.fx import Node
 
 from onebasin.symmetry._classes.bounds import KEEPS_ONES, PERMUTATION, Bound
-from onebasin.symmetry._classes.moves import Index, Source, is_tensor, shape_of
+from onebasin.symmetry._classes.moves import Index, Source, flat, is_tensor, shape_of, unflat
 from onebasin.symmetry._classes.relations import Relations, Site
 from onebasin.symmetry._classes.sites import Place, Sites, ValueSites
 from onebasin.symmetry._inference.nodes import named_arguments, operator_of
@@ -146,17 +146,40 @@ class Context:
             ignored: dimensions of the operand in which all entries are used.
         """
         site = self.source(place, index)
-        if site is None or not ignored:
-            return set() if site is None else {site}
+        if site is None:
+            return set()
         first, second = index(place.first), index(place.second)
         assert first is not None and second is not None
         operand = self.of(first[0])
+        others = [each for each in operand.places if each.site.group == site.group]
+        if len(others) == 1:
+            return {site}
         found = {site}
-        for other in operand.places:
-            if other.site.group == site.group:
-                pair = (_replaced(each[1], other.first, ignored) for each in (first, second))
-                found.add(operand.find(site.group, *pair) or site)
+        for other in others if ignored else ():
+            pair = (_replaced(each[1], other.first, ignored) for each in (first, second))
+            found.add(operand.find(site.group, *pair) or site)
+        return found | self._along_axes(place, index, operand)
+
+    def _along_axes(self, place: Place, index: SourceOf, operand: ValueSites) -> set[Site]:
+        """Return the sites that other entries of the same units come from, along each axis."""
+        found = set()
+        block = self.output.blocks[place.site.block]
+        for number, factor in enumerate(block.factors):
+            steps = range(1, factor.size) if number != place.site.axis else ()
+            for step in steps:
+                sources = [index(each) for each in self._shifted(place, step * factor.stride)]
+                entries = [each[1] for each in sources if each is not None]
+                site = operand.find(place.site.group, *entries) if len(entries) == 2 else None
+                if site is None:
+                    self.relations.restrict(place.site, PERMUTATION, self.operator)
+                else:
+                    found.add(site)
         return found
+
+    def _shifted(self, place: Place, distance: int) -> list[Index]:
+        """Return the entries of both units of a place, moved by a distance."""
+        shape = self.output.shape
+        return [unflat(flat(each, shape) + distance, shape) for each in (place.first, place.second)]
 
 
 def _replaced(index: Index, other: Index, dims: Collection[int]) -> Index:

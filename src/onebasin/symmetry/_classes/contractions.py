@@ -102,7 +102,9 @@ def convolution(context: Context) -> None:
         contract(context, source, 1, weight, columns)
     elif is_transposed:
         return context.block()
-    context.restrict(context.node, PERMUTATION, dims={0, *range(2, rank)})
+    for node in (source, context.node):
+        context.restrict(node, PERMUTATION, dims={0, *range(2, rank)})
+    context.restrict(weight, PERMUTATION, dims=range(2, rank))
 
     def index(entry: Index) -> Source:
         return weight, tuple(entry[1] if dim == rows else 0 for dim in range(rank))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from onebasin.symmetry._classes.bounds import LINEAR, Bound
@@ -35,7 +35,10 @@ class GroupSolution:
 
 
 def solve(
-    relations: Relations, sites: Sequence[Site], outer: Collection[str] = ()
+    relations: Relations,
+    sites: Sequence[Site],
+    outer: Collection[str],
+    is_vector: Callable[[Site], bool],
 ) -> dict[str, GroupSolution]:
     """Return the maps of every group.
 
@@ -43,6 +46,7 @@ def solve(
         relations: relations of all sites.
         sites: the sites of parameters and buffers.
         outer: names of the groups that others nest in; their units cannot be mixed.
+        is_vector: whether a tensor has one value for each unit at a site.
     """
     by_group: dict[str, list[Site]] = defaultdict(list)
     for site in sites:
@@ -51,7 +55,9 @@ def solve(
     for each in relations.products:
         products[each.output.group].append(each)
     return {
-        group: _Group(group, relations, own, products[group], is_outer=group in outer).solution()
+        group: _Group(
+            group, relations, own, products[group], is_outer=group in outer, is_vector=is_vector
+        ).solution()
         for group, own in by_group.items()
     }
 
@@ -67,8 +73,9 @@ class _Group:
         products: Sequence[ScaleProduct],
         *,
         is_outer: bool,
+        is_vector: Callable[[Site], bool],
     ) -> None:
-        self.is_outer = is_outer
+        self.is_outer, self.is_vector = is_outer, is_vector
         self.name, self.relations, self.sites, self.products = name, relations, sites, products
         self.offset_of = {own: value for value, (own, _) in relations.offsets.items()}
         gains = [self._root(each.gain)[0] for each in products if each.gain is not None]
@@ -165,6 +172,9 @@ class _Group:
         for gain, each in zip(self.gains, folded, strict=True):
             if each is None:
                 return f"the gain {gain.value} cannot be folded into other tensors"
+        for site in tensors:
+            if not self.is_vector(site):
+                return f"the gain {site.value} has several values for each unit"
         return "" if len(tensors) == len(self.gains) else "a gain is used more than once"
 
     def _equations(self) -> list[dict[int, int]]:
