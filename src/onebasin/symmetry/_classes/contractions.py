@@ -9,6 +9,7 @@ from torch.fx import Node
 from onebasin.symmetry._classes.bounds import KEEPS_ONES, PERMUTATION
 from onebasin.symmetry._classes.context import Context
 from onebasin.symmetry._classes.moves import Index, Source, broadcast, shape_of
+from onebasin.symmetry._classes.relations import Site
 from onebasin.symmetry._classes.sites import Place
 
 
@@ -126,42 +127,62 @@ def _grouped(context: Context, source: Node, weight: Node, groups: int) -> None:
     def row(entry: Index) -> Source:
         return weight, (entry[1], *(0 for _ in shape_of(weight)[1:]))
 
-    def first_column(entry: Index) -> Source:
-        return source, (0, entry[1] // rows * columns, *(0 for _ in entry[2:]))
-
     for place in context.output.places:
         if place.dim != 1:
             continue
         if place.first[1] // rows == place.second[1] // rows:
-            ignored = range(1, len(shape_of(weight)))
-            for site in context.sources(place, row, ignored):
+            for site in context.sources(place, row, range(1, len(shape_of(weight)))):
                 context.relations.equal(place.site, site)
             continue
-        inner, site = context.source(place, first_column), context.source(place, row)
-        if site is not None and inner is not None:
-            context.relations.scaled(place.site, {inner: 1, site: 1})
-        else:
+        inputs = _across_groups(context, source, place, 1, columns)
+        weights = _across_groups(context, weight, place, 0, rows)
+        for inner in inputs:
+            for site in weights:
+                context.relations.scaled(place.site, {inner: 1, site: 1})
+        if not inputs or not weights:
             context.relations.restrict(place.site, PERMUTATION, context.operator)
     for place in context.of(source).places:
         if place.dim == 1 and place.first[1] // columns == place.second[1] // columns:
-            _contract_in_group(context, place, weight, rows, columns)
+            _contract_in_group(context, place, source, weight, rows)
+
+
+def _across_groups(
+    context: Context, node: Node, place: Place, dim: int, size: int
+) -> dict[Site, None]:
+    """Return the sites of a group of units that are whole groups of channels.
+
+    Args:
+        context: the convolution.
+        node: its input or weight.
+        place: the units.
+        dim: the dimension of the channels.
+        size: number of channels of a group.
+    """
+    return {
+        each.site: None
+        for each in context.of(node).places
+        if each.site.group == place.site.group
+        and each.dim == dim
+        and each.first[dim] // size != each.second[dim] // size
+    }
 
 
 def _contract_in_group(
-    context: Context, place: Place, weight: Node, rows: int, columns: int
+    context: Context, place: Place, source: Node, weight: Node, rows: int
 ) -> None:
-    """Let the maps of the inputs of one group be dual to those of the weight."""
-    weights, found = context.of(weight), False
-    group = place.first[1] // columns
+    """Let the maps of the inputs of a group of channels be dual to those of its weight."""
+    weights, inputs, found = context.of(weight), context.of(source), False
+    columns = shape_of(weight)[1]
     for other in weights.places:
-        if other.site.group != place.site.group or other.first[0] // rows != group:
+        if other.site.group != place.site.group:
             continue
-        pair = [list(other.first), list(other.first)]
-        for index, entry in zip(pair, (place.first, place.second), strict=True):
-            index[1] = entry[1] % columns
-        site = weights.find(place.site.group, tuple(pair[0]), tuple(pair[1]))
-        if site is not None:
-            context.relations.dual(place.site, site)
+        shift = (other.first[0] // rows - place.first[1] // columns) * columns
+        pair = [(e[0], e[1] + shift, *e[2:]) for e in (place.first, place.second)]
+        inner = inputs.find(place.site.group, *pair)
+        ends = [(other.first[0], e[1] % columns, *other.first[2:]) for e in pair]
+        site = weights.find(place.site.group, *ends)
+        if site is not None and inner is not None:
+            context.relations.dual(inner, site)
             found = True
     if not found:
         context.relations.restrict(place.site, PERMUTATION, context.operator)
