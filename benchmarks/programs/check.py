@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin import OneBasinError, Permutation, Symmetry, infer_symmetry
+from onebasin.symmetry.transformation import Transformation
 
 from .layers import LAYERS
 from .positions import POSITIONS
@@ -108,12 +109,13 @@ def errors_of(symmetry: Symmetry, model: Bundle, programs: Sequence[Program]) ->
     return errors
 
 
-def elements(symmetry: Symmetry, count: int) -> Iterator[Permutation]:
+def elements(symmetry: Symmetry, count: int) -> Iterator[Permutation | Transformation]:
     """Yield random elements, then exchanges of two units, in one group of each program."""
     if not symmetry.groups:
         return
     for seed in range(DRAWS):
         yield Permutation.random(symmetry, seed=seed)
+    yield Transformation.random(symmetry)
     names = [_groups_of(symmetry, place) for place in range(count)]
     for place, chosen in enumerate(zip_longest(*names)):
         indices = dict(Permutation.identity(symmetry).indices)

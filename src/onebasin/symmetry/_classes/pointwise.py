@@ -17,7 +17,7 @@ from onebasin.symmetry._classes.bounds import (
     Bound,
 )
 from onebasin.symmetry._classes.context import Context
-from onebasin.symmetry._classes.moves import broadcast, shape_of
+from onebasin.symmetry._classes.moves import broadcast, is_tensor, shape_of
 from onebasin.symmetry._classes.normalizations import is_reduced_square
 from onebasin.symmetry._classes.relations import Site
 from onebasin.symmetry._classes.sites import Place
@@ -58,8 +58,9 @@ def function(bound: Bound) -> Callable[[Context], None]:
 
 def add(context: Context) -> None:
     """Sums are linear; a scalar summand other than zero moves units."""
-    value = context.given.get("other")
-    if not isinstance(value, int | float) or value == 0:
+    values = [context.given.get("self"), context.given.get("other")]
+    numbers = [each for each in values if not is_tensor(each)]
+    if all(each == 0 for each in numbers):
         return pointwise(context, LINEAR)
     (operand,) = context.operands
     if context.operator == "add" and _offset(context, operand):
