@@ -17,7 +17,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from onebasin.symmetry._transforming import TensorTransformer
-from onebasin.symmetry.actions import Axis, Exponents, GroupAction
+from onebasin.symmetry.actions import Axis, GroupAction
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 from onebasin.symmetry.transformation import Transformation, gains_are_safe, units_of
@@ -25,7 +25,10 @@ from onebasin.symmetry.transformation import Transformation, gains_are_safe, uni
 SMALLEST = 1e-10
 """Smallest eigenvalue of a Gram matrix that counts, as a fraction of the largest."""
 
-LARGEST_STEP = 4.0
+MAX_NEWTON_STEPS = 100
+"""Maximum number of steps of Newton's method."""
+
+LARGEST_STEP = 1.0
 """Largest change of the logarithm of a scale in one step."""
 
 TOLERANCE = 1e-7
@@ -116,6 +119,12 @@ class _Balance:
                 change = self._balance_scales(name)
             if change > TOLERANCE:
                 pending.update(dict.fromkeys(self._neighbors[name]))
+                if self._occurs_twice(name):
+                    pending[name] = None
+
+    def _occurs_twice(self, name: str) -> bool:
+        blocks = (block for _, block in self.symmetry.carried_blocks[name])
+        return any(block.groups.count(name) > 1 for block in blocks)
 
     @cached_property
     def _neighbors(self) -> dict[str, list[str]]:
@@ -143,17 +152,15 @@ class _Balance:
     def _balance_scales(self, name: str) -> float:
         """Let the norm be smallest in all scales of a group; return the change of logarithms."""
         action = self.symmetry.actions[name]
-        change = 0.0
-        for number, exponents in enumerate(action.scales):
-            norms = {axis: self._square_norms(axis, action) for axis in exponents}
-            logarithms = _balancing_logarithms(norms, exponents)
-            if name not in self.scales:
-                self.scales[name] = torch.ones(len(action.scales), *logarithms.shape).double()
-            scales = self.scales[name].clone()
-            scales[number] *= logarithms.exp()
-            self.scales[name] = scales
-            change = max(change, float(logarithms.abs().max()))
-        return change
+        axes = list(dict.fromkeys(axis for each in action.scales for axis in each))
+        norms = torch.stack([self._square_norms(axis, action) for axis in axes], -1)
+        powers = [[each.get(axis, 0) for each in action.scales] for axis in axes]
+        logarithms = _balancing_logarithms(norms, torch.tensor(powers, dtype=torch.float64))
+        if self._occurs_twice(name):  # units of one tensor scale each other
+            logarithms = logarithms / 2
+        before = self.scales.get(name, torch.ones_like(logarithms))
+        self.scales[name] = before * logarithms.exp()
+        return float(logarithms.abs().max())
 
     def _square_norms(self, axis: Axis, action: GroupAction) -> Float64[Tensor, "*outer n"]:
         offset = (action.offsets or {}).get(axis, 0.0)
@@ -193,20 +200,27 @@ def _power(matrix: Tensor, exponent: float) -> Tensor:
     return (vectors * values.clamp(min=least).pow(exponent).unsqueeze(-2)) @ vectors.mT
 
 
-def _balancing_logarithms(norms: Mapping[Axis, Tensor], exponents: Exponents) -> Tensor:
-    """Return the logarithms `t` that minimize the sum of `norms · exp(2 t exponent)`.
+def _balancing_logarithms(
+    norms: Float64[Tensor, "*outer n axes"], powers: Float64[Tensor, "axes scales"]
+) -> Float64[Tensor, "scales *outer n"]:
+    """Return the logarithms `t` that minimize the sum of `norms · exp(2 powers · t)`.
 
-    Units without weights on one side are not scaled.
+    A scale of a unit without weights on one side stays one. Newton's method.
     """
-    powers = torch.tensor([2.0 * exponents[axis] for axis in norms], dtype=torch.float64)
-    values = torch.stack([norms[axis] for axis in norms], -1)
-    total = torch.zeros(values.shape[:-1], dtype=torch.float64)
-    has_both = (values * (powers > 0)).sum(-1).gt(0) & (values * (powers < 0)).sum(-1).gt(0)
-    for _ in range(60):
-        terms = values * (total.unsqueeze(-1) * powers).exp()
-        slope, curvature = (terms * powers).sum(-1), (terms * powers.square()).sum(-1)
-        step = torch.where(has_both, slope / curvature.clamp(min=1e-300), 0.0)
+    rates = 2 * powers
+    sides = [(norms @ (rates * sign).clamp(min=0)).gt(0) for sign in (1, -1)]
+    is_free = (sides[0] & sides[1]).double()
+    total = torch.zeros_like(is_free)
+    fixed = torch.diag_embed(1 - is_free)
+    for _ in range(MAX_NEWTON_STEPS):
+        terms = norms * (total @ rates.T).exp()
+        slope = (terms @ rates) * is_free
+        curvature = torch.einsum("...a,as,at->...st", terms, rates, rates)
+        curvature = curvature * is_free.unsqueeze(-1) * is_free.unsqueeze(-2) + fixed
+        ridge = SMALLEST * curvature.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
+        curvature = curvature + ridge * torch.eye(rates.shape[-1], dtype=rates.dtype)
+        step = torch.linalg.solve(curvature, slope.unsqueeze(-1)).squeeze(-1)
         total = total - step.clamp(-LARGEST_STEP, LARGEST_STEP)
-        if float(step.abs().max()) < 1e-12:
+        if float(step.abs().max()) < TOLERANCE / 100:
             break
-    return total
+    return total.movedim(-1, 0)
