@@ -75,6 +75,7 @@ class MatchingOptions:
         symmetry: a `Symmetry` or the path of its JSON file, instead of inference.
         verify: whether to verify the symmetry.
         keywords: options of the method that were passed as keywords.
+        classes: "permutation" to only permute units.
     """
 
     method: str = AUTO
@@ -83,6 +84,7 @@ class MatchingOptions:
     symmetry: Any = None
     verify: bool = True
     keywords: Mapping[str, Any] = field(default_factory=dict)
+    classes: Any = "all"
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class Job:
             architecture,
             sources,
             Reporter(options.progress),
-            SymmetryOptions.of(matching.symmetry, matching.verify, seed),
+            SymmetryOptions.of(matching.symmetry, matching.verify, seed, matching.classes),
             MethodOptions(method, method_options, matching.init, seed),
             aligns,
             data_files=named.files if isinstance(named, DataSource) else (),

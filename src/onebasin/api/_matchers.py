@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 from torch import Tensor
@@ -26,6 +27,9 @@ labels."""
 
 ROTATED = {"weights": "rotations", WITH_DATA: "rotations", "many": "rotations-many"}
 """The default methods, and what replaces them for symmetries with rotations."""
+
+LARGEST_ROTATED = 2**29
+"""Largest number of parameters for which rotations are the default, since they need memory."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,9 @@ class Matcher:
             symmetry: the symmetry of the networks.
         """
         rotated = ROTATED.get(self.name) if self.is_default else None
-        if rotated is None or not any(action.mixes for action in symmetry.actions.values()):
+        mixes = any(action.mixes for action in symmetry.actions.values())
+        num_entries = sum(prod(shape) for shape in symmetry.shapes.values())
+        if rotated is None or not mixes or num_entries > LARGEST_ROTATED:
             return self
         method = find_method(rotated)
         if not self.options.keys() <= method.options.keys():

@@ -91,6 +91,7 @@ def align(
     init: str | None = None,
     symmetry: Any = None,
     verify: bool = True,
+    classes: str = "all",
     evaluate: bool = True,
     max_test_examples: int | None = None,
     example_inputs: Any = None,
@@ -106,7 +107,9 @@ def align(
     r"""Align network B to network A: permute its hidden units so that its weights match those of A.
 
     The function that B computes does not change. The symmetry of the architecture is inferred
-    and verified, and the permutation is searched for (Ainsworth et al. 2023, Section 3).
+    and verified, and the permutation is searched for (Ainsworth et al. 2023, Section 3). In
+    architectures whose units can be mixed, such as transformers, B is also rotated; then
+    `transformation` is the result, and `permutation` is only a part of it.
 
     Args:
         model: the architecture: a module, whose weights are ignored and not changed, or a name
@@ -117,10 +120,12 @@ def align(
             its name; or a pair of training and test data. Matching then uses weights and
             features, and losses are reported.
         method: name of the matching method; an unknown name lists all. "auto" is "weights", or
-            "combined" with data.
+            "combined" with data; for networks of up to 2 GiB in architectures whose units can be
+            mixed it is "rotations".
         init: name of the method whose permutation initializes the search.
         symmetry: a `Symmetry` or the path of its JSON file, instead of inference.
         verify: whether to verify the symmetry on the module in float64.
+        classes: "permutation" to only permute units, without scales and rotations.
         evaluate: whether to evaluate the networks on the data.
         max_test_examples: number of test examples to evaluate on; all by default.
         example_inputs: the inputs of one call of the module: a tensor, a tuple or a mapping. By
@@ -157,7 +162,7 @@ def align(
         {"a": a, "b": b},
         data,
         NetworkOptions(arch_args, example_inputs, key, seed, progress),
-        MatchingOptions(method, method_options, init, symmetry, verify, options),
+        MatchingOptions(method, method_options, init, symmetry, verify, options, classes),
     )
     check_outputs(job, output, save_permutation, like=1)
     evaluation = EvaluationOptions(evaluate, max_test_examples)

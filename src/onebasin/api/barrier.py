@@ -169,6 +169,7 @@ def barrier(
     init: str | None = None,
     symmetry: Any = None,
     verify: bool = True,
+    classes: str = "all",
     example_inputs: Any = None,
     arch_args: Mapping[str, Any] | Iterable[str] | None = None,
     key: Any = None,
@@ -201,6 +202,7 @@ def barrier(
         init: name of the method whose permutation initializes the search.
         symmetry: a `Symmetry` or the path of its JSON file, instead of inference.
         verify: whether to verify the symmetry.
+        classes: "permutation" to only permute units, without scales and rotations.
         example_inputs: the inputs of one call of the module; see `align`.
         arch_args: arguments of a named architecture.
         key: which state dict of a file to read; see `align`.
@@ -228,7 +230,7 @@ def barrier(
         {"a": a, "b": b},
         data,
         NetworkOptions(arch_args, example_inputs, key, seed, progress),
-        MatchingOptions(method, method_options, init, symmetry, verify, options),
+        MatchingOptions(method, method_options, init, symmetry, verify, options, classes),
         aligns=align,
     )
     check_measurement(data, split, normalization, num_points, baseline=baseline)

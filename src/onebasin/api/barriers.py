@@ -193,6 +193,7 @@ def barriers(
     init: str | None = None,
     symmetry: Any = None,
     verify: bool = True,
+    classes: str = "all",
     example_inputs: Any = None,
     arch_args: Mapping[str, Any] | Iterable[str] | None = None,
     key: str | Sequence[str] | None = None,
@@ -216,7 +217,7 @@ def barriers(
         networks,
         data,
         NetworkOptions(arch_args, example_inputs, key, seed, progress),
-        MatchingOptions(method, method_options, init, symmetry, verify, options),
+        MatchingOptions(method, method_options, init, symmetry, verify, options, classes),
         aligns=align,
     )
     if len(job.sources) < 2:

@@ -120,6 +120,7 @@ def compare_features(
     init: str | None = None,
     symmetry: Any = None,
     verify: bool = True,
+    classes: str = "all",
     example_inputs: Any = None,
     arch_args: Mapping[str, Any] | Iterable[str] | None = None,
     key: str | Sequence[str] | None = None,
@@ -153,7 +154,7 @@ def compare_features(
         {"a": a, "b": b},
         data,
         NetworkOptions(arch_args, example_inputs, key, seed, progress),
-        MatchingOptions(method, method_options, init, symmetry, verify, options),
+        MatchingOptions(method, method_options, init, symmetry, verify, options, classes),
         aligns=align,
     )
     check_measurement(data, split, normalization)

@@ -50,6 +50,7 @@ def merge(
     init: str | None = None,
     symmetry: Any = None,
     verify: bool = True,
+    classes: str = "all",
     repair: str = "auto",
     tune_norms: bool = False,
     size: int | float = 1,
@@ -86,6 +87,7 @@ def merge(
         init: name of the method whose permutation initializes the search.
         symmetry: a `Symmetry` or the path of its JSON file, instead of inference.
         verify: whether to verify the symmetry on the module in float64.
+        classes: "permutation" to only permute units, without scales and rotations.
         repair: "none", "reset" (recompute BatchNorm statistics), "repair" (match mean and std
             of all units), "rescale" or "refit" (recompute all weights by least squares). "auto"
             selects reset, repair or refit: the one whose outputs are closest to the mean output
@@ -136,7 +138,7 @@ def merge(
         networks,
         data,
         NetworkOptions(arch_args, example_inputs, key, seed, progress),
-        MatchingOptions(method, method_options, init, symmetry, verify, options),
+        MatchingOptions(method, method_options, init, symmetry, verify, options, classes),
         aligns=align,
     )
     _check(job, data, align, repair, save_permutation)

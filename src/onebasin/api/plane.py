@@ -101,6 +101,7 @@ def plane(
     init: str | None = None,
     symmetry: Any = None,
     verify: bool = True,
+    classes: str = "all",
     example_inputs: Any = None,
     arch_args: Mapping[str, Any] | Iterable[str] | None = None,
     key: str | Sequence[str] | None = None,
@@ -131,7 +132,7 @@ def plane(
         networks,
         data,
         NetworkOptions(arch_args, example_inputs, key, seed, progress),
-        MatchingOptions(method, method_options, init, symmetry, verify, options),
+        MatchingOptions(method, method_options, init, symmetry, verify, options, classes),
     )
     if len(job.sources) != 2:
         job = _of_three(job)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from onebasin.cli.option_groups import with_option_groups
-from onebasin.cli.options.matching import SymmetryFile
+from onebasin.cli.options.matching import Classes, SymmetryFile
 from onebasin.cli.options.networks import Arch, ArchArgs, Inputs
 from onebasin.cli.options.run import RunOptions
 
@@ -37,10 +37,7 @@ def inspect(
             "--all", help="Print every group, what limits its class, and every fixed dimension."
         ),
     ] = False,
-    classes: Annotated[
-        Literal["all", "permutation"],
-        typer.Option(help="Maps of a group's units: all that are found, or permutations only."),
-    ] = "all",
+    classes: Classes = "all",
     options: RunOptions,
 ) -> None:
     """Show the symmetry of an architecture.

@@ -42,6 +42,7 @@ OPTIONS = {
     "permutation": "--permutation",
     "plot": "--plot",
     "quantity": "--quantity",
+    "classes": "--classes",
     "repair": "--repair",
     "restarts": "--restarts",
     "root": "--data-root",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -27,6 +27,10 @@ Verify = Annotated[
         help="Verify the symmetry on the model in float64 first, and drop groups that fail.",
     ),
 ]
+Classes = Annotated[
+    Literal["all", "permutation"],
+    typer.Option(help="Maps of units: all, or permutations only (no scales and rotations)."),
+]
 PermutationFile = Annotated[
     Path | None,
     option("--save-permutation", metavar="FILE", help="Also write the permutation (.safetensors)."),
@@ -46,17 +50,24 @@ def _method_option(default: str) -> Any:
     )
 
 
-MethodName = Annotated[str | None, _method_option("weights; combined with --data")]
+MethodName = Annotated[
+    str | None, _method_option("weights; combined with --data; rotations for transformers")
+]
 MergingMethodName = Annotated[
     str | None,
-    _method_option("weights; combined with --data; many for three or more checkpoints"),
+    _method_option(
+        "weights; combined with --data; many for three or more checkpoints; rotations for transformers"
+    ),
 ]
 LineMethodName = Annotated[
     str | None,
-    _method_option("weights; combined with --normalization reset, repair, rescale or refit"),
+    _method_option(
+        "weights; combined with --normalization reset, repair, rescale or refit; rotations for transformers"
+    ),
 ]
 PlaneMethodName = Annotated[
-    str | None, _method_option("weights; combined with --normalization reset")
+    str | None,
+    _method_option("weights; combined with --normalization reset; rotations for transformers"),
 ]
 MethodArgs = Annotated[
     list[str] | None,
@@ -100,6 +111,7 @@ class MatchingOptions(ArchitectureOptions):
 
     symmetry: SymmetryFile = None
     verify: Verify = True
+    classes: Classes = "all"
     method: MethodName = None
     method_arg: MethodArgs = None
     restarts: Restarts = None
@@ -112,6 +124,7 @@ class MatchingOptions(ArchitectureOptions):
             **super().keywords,
             "symmetry": self.symmetry,
             "verify": self.verify,
+            "classes": self.classes,
             "method": self.method or "auto",
             "init": self.init,
             "method_options": self._method_options(),
