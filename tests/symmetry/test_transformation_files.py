@@ -68,11 +68,16 @@ def test_other_classes_raise(symmetry: Symmetry, tmp_path: Path) -> None:
             Transformation.load(path, restricted)
 
 
-def test_permutation_file_raises(symmetry: Symmetry, tmp_path: Path) -> None:
+def test_permutation_file_is_a_transformation(symmetry: Symmetry, tmp_path: Path) -> None:
     path = tmp_path / "permutation.safetensors"
-    Permutation.random(symmetry).save(path)
-    with pytest.raises(OneBasinError, match=r"not a transformation file.*Permutation\.load"):
-        Transformation.load(path, symmetry)
+    permutation = Permutation.random(symmetry)
+    permutation.save(path)
+    loaded = Transformation.load(path, symmetry)
+    assert loaded.permutation.equals(permutation)
+    assert not loaded.maps
+
+
+def test_transformation_file_is_not_a_permutation(symmetry: Symmetry, tmp_path: Path) -> None:
     with pytest.raises(OneBasinError, match=r"not a permutation file.*Transformation\.load"):
         Permutation.load(written(symmetry, tmp_path), symmetry)
 
