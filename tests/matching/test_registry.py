@@ -55,7 +55,7 @@ def test_declared_properties_agree_with_the_signature(name):
     assert method.num_networks == (2 if "params_b" in method.parameters else None)
     has_loss = not {"loss", "energy", "objective"}.isdisjoint(method.parameters)
     assert method.uses_labels == has_loss
-    assert method.can_converge == ("steps" not in method.parameters)
+    assert method.can_converge == {"steps", "epochs"}.isdisjoint(method.parameters)
     limits = {"max_epochs": "epoch", "max_steps": "step", "steps": "step"}
     steps = [step for limit, step in limits.items() if limit in method.parameters]
     assert method.step_name == (steps[0] if steps else "sweep")

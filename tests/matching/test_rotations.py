@@ -116,18 +116,18 @@ def midpoint_loss(module: nn.Module, a: Any, b: Any) -> float:
 
 
 @pytest.mark.parametrize("ends", ["one", "both"])
-@pytest.mark.parametrize("loss", ["cross_entropy", "outputs"])
-def test_training_reduces_the_loss_at_the_midpoint(ends: Any, loss: Any) -> None:
+@pytest.mark.parametrize("targets", ["labels", "outputs"])
+def test_training_reduces_the_loss_at_the_midpoint(ends: Any, targets: Any) -> None:
     symmetry, module, a, b = networks(8)
     data = [(VECTORS, LABELS)] * 20
     matching = match_learned(
-        symmetry, a, b, model=module, data=data, loss=loss, ends=ends, learning_rate=0.03
+        symmetry, a, b, model=module, data=data, targets=targets, ends=ends, learning_rate=0.03
     )
     assert matching.objective[-1] > matching.objective[0]
     moved = matching.transformation.apply(b)
     before, after = (torch.func.functional_call(module, p, VECTORS) for p in (b, moved))
     assert torch.allclose(before, after, atol=1e-4)
-    if loss == "cross_entropy":
+    if targets == "labels":
         reached = -midpoint_loss(module, a, moved)
         assert matching.objective[-1] == pytest.approx(reached, rel=1e-4)
 
@@ -138,7 +138,7 @@ def test_training_starts_from_init() -> None:
     b, init = element.apply(a), element.inverse()
     data = [(VECTORS, torch.func.functional_call(module, a, VECTORS).argmax(-1))]
     matching = match_learned(
-        symmetry, a, b, model=module, data=data, init=init, learning_rate=1e-9, max_epochs=1
+        symmetry, a, b, model=module, data=data, init=init, learning_rate=1e-9, epochs=1
     )
     assert distance(matching.transformation.apply(b), a) < TOLERANCE
 

@@ -119,7 +119,7 @@ def match_annealing(
     first = None if init is None else [Permutation.identity(symmetry), init]
     params_list = [params_a, params_b]
     many = _anneal(symmetry, params_list, model, data, "all", first, options)
-    own = ("permutations", "transformations")
+    own = ("permutations", "elements")
     fields = {name: value for name, value in vars(many).items() if name not in own}
     return Matching(permutation=many.permutations[1], **fields)
 

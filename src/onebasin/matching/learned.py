@@ -38,6 +38,7 @@ from onebasin.symmetry.symmetry import Symmetry
 from onebasin.symmetry.transformation import Transformation
 
 Ends: TypeAlias = Literal["one", "both"]
+Targets: TypeAlias = Literal["labels", "outputs"]
 
 BATCH_SIZE = 128
 """Largest batch of tensors and datasets; the batches of a DataLoader are not divided."""
@@ -57,10 +58,11 @@ def match_learned(
     *,
     model: nn.Module,
     data: Iterable[Any],
-    loss: Loss | Literal["outputs"] = "cross_entropy",
+    loss: Loss = "cross_entropy",
+    targets: Targets = "labels",
     ends: Ends = "one",
     seed: int = 0,
-    max_epochs: int = 2,
+    epochs: int = 2,
     learning_rate: float = 3e-3,
     init: Permutation | Transformation | None = None,
     cache_bytes: int = CACHE_BYTES,
@@ -83,11 +85,12 @@ def match_learned(
         params_b: parameters and buffers of B, the network to transform.
         model: the architecture; its own parameters are ignored.
         data: batches `(inputs, labels)`, such as a DataLoader; one step for each.
-        loss: `cross_entropy`, `mse`, a function of outputs and labels, or `outputs`: the
-            cross-entropy to the softmax of the mean of both networks' outputs, without labels.
+        loss: `cross_entropy`, `mse`, or a function of outputs and labels.
+        targets: `labels`, or `outputs`: the mean of both networks' outputs, without labels. The
+            loss `cross_entropy` is then the one to their softmax.
         ends: whether maps of `one` or of `both` networks are trained.
         seed: random seed of the fractions and of the initial matching.
-        max_epochs: number of passes over the data.
+        epochs: number of passes over the data.
         learning_rate: initial learning rate of Adam; it decreases to zero (cosine).
         init: the initial transformation, instead of the result of `match_rotations` with the
             first batches of the data.
@@ -103,11 +106,12 @@ def match_learned(
             not finite, tensors do not match the symmetry, or a number is out of range.
     """
     began = time.perf_counter()
-    check_counts(max_epochs=max_epochs)
+    check_counts(epochs=epochs)
     check_seed(seed)
     check_amount("cache_bytes", cache_bytes)
     check_learning_rate(learning_rate)
     check_choice("ends", ends, Ends)
+    check_choice("targets", targets, Targets)
     if init is not None:
         check_init(symmetry, init if isinstance(init, Permutation) else init.permutation)
     else:
@@ -121,18 +125,18 @@ def match_learned(
             cache_bytes=cache_bytes,
         ).transformation
     first = Transformation(symmetry, init) if isinstance(init, Permutation) else init
-    losses = _data_loss(model, data, loss, (params_a, params_b))
+    losses = _data_loss(model, data, loss, targets, (params_a, params_b))
     run = _Run(losses, symmetry, params_a, params_b, first, ends=ends, seed=seed)
     before = run.value()
-    run.train(max_epochs, learning_rate, progress)
+    run.train(epochs, learning_rate, progress)
     after = run.value()
     best = run.transformation() if after > before else first
     return Matching(
         permutation=best.permutation,
-        transformation=best,
+        element=best,
         objective=(before, max(before, after)),
         converged=True,
-        num_sweeps=max_epochs,
+        num_sweeps=epochs,
         num_solves=0,
         seconds=time.perf_counter() - began,
         restarts=(max(before, after),),
@@ -185,14 +189,16 @@ def _cross_entropy_to(outputs: Tensor, targets: Tensor) -> Tensor:
 def _data_loss(
     model: nn.Module,
     data: Iterable[Any],
-    loss: Loss | Literal["outputs"],
+    loss: Loss,
+    targets: Targets,
     networks: Sequence[Mapping[str, Tensor]],
 ) -> DataLoss:
     """Return the loss on batches of at most `BATCH_SIZE` examples."""
     if isinstance(data, Batches):
         data = replace(data, batch_size=min(data.batch_size, BATCH_SIZE))
-    if loss == "outputs":
-        data, loss = _WithOutputs(model, as_reiterable(data), networks), _cross_entropy_to
+    if targets == "outputs":
+        data = _WithOutputs(model, as_reiterable(data), networks)
+        loss = _cross_entropy_to if loss == "cross_entropy" else loss
     return DataLoss(model, data, loss, normalization="interpolated")
 
 

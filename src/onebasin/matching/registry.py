@@ -98,7 +98,8 @@ class MatcherInfo:
         Args:
             options: checked options.
         """
-        return self.uses_labels and self.uses_data_with(options) is not False
+        without = options.get("targets") == "outputs" or self.uses_data_with(options) is False
+        return self.uses_labels and not without
 
     @cached_property
     def options(self) -> Mapping[str, Any]:
@@ -215,6 +216,12 @@ MATCHERS: Mapping[str, MatcherInfo] = MappingProxyType(
             "MergeMany: each network matched to the mean of the others",
             num_networks=None,
         ),
+        "cycle-consistent": MatcherInfo(
+            match_cycle_consistent,
+            "C2M3: cycle-consistent matching via a shared reference frame",
+            num_networks=None,
+            step_name="step",
+        ),
         "rotations": MatcherInfo(
             match_rotations,
             "most similar weights, with rotations and scales of units",
@@ -232,12 +239,6 @@ MATCHERS: Mapping[str, MatcherInfo] = MappingProxyType(
             uses_labels=True,
             can_converge=False,
             step_name="epoch",
-        ),
-        "cycle-consistent": MatcherInfo(
-            match_cycle_consistent,
-            "C2M3: cycle-consistent matching via a shared reference frame",
-            num_networks=None,
-            step_name="step",
         ),
     }
 )

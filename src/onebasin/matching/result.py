@@ -29,8 +29,7 @@ class Matching:
         num_solves: number of assignment problems of whole groups, over all starts.
         seconds: wall-clock time of the search.
         restarts: final objective of every start, the returned one included.
-        transformation: the transformation that aligns B to A, `transformation.apply(params_b)`;
-            that of `permutation` by default.
+        element: the transformation of a method that also mixes or scales units, else None.
     """
 
     permutation: Permutation
@@ -40,14 +39,12 @@ class Matching:
     num_solves: int
     seconds: float
     restarts: tuple[float, ...] = ()
-    transformation: Transformation = None  # type: ignore[assignment]
+    element: Transformation | None = None
 
-    def __post_init__(self) -> None:
-        """Set the transformation of a method that only permutes units."""
-        if self.transformation is None:
-            permutation = self.permutation
-            own = Transformation(permutation.symmetry, permutation)
-            object.__setattr__(self, "transformation", own)
+    @property
+    def transformation(self) -> Transformation:
+        """The transformation that aligns B to A: `transformation.apply(params_b)`."""
+        return self.element or Transformation(self.permutation.symmetry, self.permutation)
 
     def __repr__(self) -> str:
         moved = sum(self.permutation.num_moved.values())
@@ -62,7 +59,7 @@ class ManyMatching:
 
     Args:
         permutations: one for each network, in order; the first is the identity.
-        transformations: one for each network; those of `permutations` by default.
+        elements: transformations of a method that also mixes or scales units, else empty.
         objective: see `Matching`.
         converged: see `Matching`.
         num_sweeps: number of passes over all networks, for the returned start.
@@ -78,13 +75,13 @@ class ManyMatching:
     num_solves: int
     seconds: float
     restarts: tuple[float, ...] = ()
-    transformations: tuple[Transformation, ...] = ()
+    elements: tuple[Transformation, ...] = ()
 
-    def __post_init__(self) -> None:
-        """Set the transformations of a method that only permutes units."""
-        if not self.transformations:
-            own = tuple(Transformation(each.symmetry, each) for each in self.permutations)
-            object.__setattr__(self, "transformations", own)
+    @property
+    def transformations(self) -> tuple[Transformation, ...]:
+        """The transformation of each network, in order; the first is the identity."""
+        own = (Transformation(each.symmetry, each) for each in self.permutations)
+        return self.elements or tuple(own)
 
     def __repr__(self) -> str:
         moved = sum(sum(permutation.num_moved.values()) for permutation in self.permutations)

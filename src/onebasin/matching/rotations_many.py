@@ -62,7 +62,7 @@ def match_many_rotations(
     converged = run.sweep_until_best(max_sweeps)
     return ManyMatching(
         permutations=tuple(each.permutation for each in run.transformations),
-        transformations=tuple(run.transformations),
+        elements=tuple(run.transformations),
         objective=tuple(run.values),
         converged=converged,
         num_sweeps=len(run.values) - 1,

@@ -56,13 +56,15 @@ MethodName = Annotated[
 MergingMethodName = Annotated[
     str | None,
     _method_option(
-        "weights; combined with --data; many for three or more checkpoints; rotations for transformers"
+        "weights; combined with --data; many for three or more checkpoints; "
+        "rotations for transformers"
     ),
 ]
 LineMethodName = Annotated[
     str | None,
     _method_option(
-        "weights; combined with --normalization reset, repair, rescale or refit; rotations for transformers"
+        "weights; combined with --normalization reset, repair, rescale or refit; "
+        "rotations for transformers"
     ),
 ]
 PlaneMethodName = Annotated[

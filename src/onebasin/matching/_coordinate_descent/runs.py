@@ -84,16 +84,15 @@ def descend_from_starts(
         runs.append(run)
     best = max(runs, key=lambda run: run.value)
     search.restore(best.state)
-    permutation = Permutation(search.symmetry, best.indices)
     return Matching(
-        permutation=permutation,
+        permutation=Permutation(search.symmetry, best.indices),
         objective=best.trace(),
         converged=best.converged,
         num_sweeps=best.num_sweeps,
         num_solves=search.num_solves,
         seconds=perf_counter() - began,
         restarts=tuple(run.value for run in runs),
-        transformation=finish() if finish else Transformation(search.symmetry, permutation),
+        element=None if finish is None else finish(),
     )
 
 
