@@ -56,7 +56,7 @@ def test_declared_properties_agree_with_the_signature(name):
     has_loss = not {"loss", "energy", "objective"}.isdisjoint(method.parameters)
     assert method.uses_labels == has_loss
     assert method.can_converge == {"steps", "epochs"}.isdisjoint(method.parameters)
-    limits = {"max_epochs": "epoch", "max_steps": "step", "steps": "step"}
+    limits = {"max_epochs": "epoch", "epochs": "epoch", "max_steps": "step", "steps": "step"}
     steps = [step for limit, step in limits.items() if limit in method.parameters]
     assert method.step_name == (steps[0] if steps else "sweep")
 
@@ -111,7 +111,8 @@ def test_documentation_lists_all_methods_and_options():
     for name, method in MATCHERS.items():
         _, _, _, data, labels, networks, _, _ = methods[name].split("|")
         uses = method.uses_data_with({})
-        assert data.strip() == {True: "yes", False: "no", None: "for a loss"}[uses], name
+        optional = "for a loss" if method.uses_labels else "optional"
+        assert data.strip() == {True: "yes", False: "no", None: optional}[uses], name
         with_labels = {True: "yes", None: "for a loss"}.get(uses, "no")
         assert labels.strip() == (with_labels if method.uses_labels_with({}) else "no"), name
         assert networks.strip() == ("any number" if method.num_networks is None else "two"), name
