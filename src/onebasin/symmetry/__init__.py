@@ -1,4 +1,4 @@
-"""Symmetries of models: inference, verification, and permutations."""
+"""Symmetries of models: inference, verification, permutations and transformations."""
 
 from onebasin.symmetry._inference import infer_symmetry
 from onebasin.symmetry._verification.verification import Verification, verify
@@ -6,6 +6,7 @@ from onebasin.symmetry.groups import Group, UnsupportedOp
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, Units
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
+from onebasin.symmetry.transformation import Transformation
 
 __all__ = [
     "Family",
@@ -16,6 +17,7 @@ __all__ = [
     "Product",
     "Sum",
     "Symmetry",
+    "Transformation",
     "Units",
     "UnsupportedOp",
     "Verification",
