@@ -124,7 +124,7 @@ def start_from_features(
         Features(model, data),
         "inner",
         position,
-        params=(pair.balanced_a, pair.balanced_b),
+        params=(pair.balance_a.apply(pair.params_a), pair.balance_b.apply(pair.params_b)),
         progress=progress,
     )
     roots = similarities.available(search.trees, (), 2**62)

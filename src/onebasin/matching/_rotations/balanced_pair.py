@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -24,14 +24,14 @@ class BalancedPair:
     Args:
         search: the search.
         stats: statistics of both balanced networks.
-        balanced_a, balanced_b: the balanced networks.
+        params_a, params_b: the networks.
         balance_a, balance_b: the transformations that balance them.
     """
 
     search: RotationSearch
     stats: PairStats
-    balanced_a: Mapping[str, Tensor]
-    balanced_b: Mapping[str, Tensor]
+    params_a: Mapping[str, Tensor]
+    params_b: Mapping[str, Tensor]
     balance_a: Transformation
     balance_b: Transformation
 
@@ -46,6 +46,9 @@ class BalancedPair:
     ) -> BalancedPair:
         """Balance two networks.
 
+        Networks that need more memory than `cache_bytes` are balanced tensor by tensor at each
+        access.
+
         Raises:
             OneBasinError: tensors are missing, have other shapes, or are not real and finite.
         """
@@ -53,18 +56,19 @@ class BalancedPair:
         networks = params_a, params_b
         mixing = mixing_groups(symmetry, networks)
         balances = [balanced(symmetry, params, mixing) for params in networks]
-        a, b = (each.apply(params) for each, params in zip(balances, networks, strict=True))
-        moving = TransformedNetwork(
-            symmetry, _with_offsets(symmetry, b), mixing, cache_bytes=cache_bytes
+        a, b = (
+            BalancedNetwork(params, balance, cache_bytes=cache_bytes)
+            for params, balance in zip(networks, balances, strict=True)
         )
-        pair = Pair(symmetry, _with_offsets(symmetry, a), moving)
+        moving = TransformedNetwork(symmetry, b, mixing, cache_bytes=cache_bytes)
+        pair = Pair(symmetry, a, moving)
         gains = {gain.axis.tensor for name in mixing for gain in symmetry.actions[name].gains}
         pair.names = tuple(name for name in pair.names if name not in gains)
         stats = pair.compute_stats()
         search = RotationSearch(
             symmetry, pair, moving, is_exact=stats.alike, cache_bytes=cache_bytes
         )
-        return cls(search, stats, a, b, *balances)
+        return cls(search, stats, params_a, params_b, *balances)
 
     @property
     def mixing(self) -> list[str]:
@@ -91,13 +95,47 @@ class BalancedPair:
         return Transformation(symmetry, Permutation(symmetry, indices), maps, {}, signs)
 
 
-def _with_offsets(symmetry: Symmetry, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a network in which gains such as `1 + weight` are tensors of their own."""
-    offsets = {
-        axis.tensor: offset
-        for action in symmetry.actions.values()
-        for axis, offset in (action.offsets or {}).items()
-    }
-    return {
-        name: value + offsets[name] if name in offsets else value for name, value in params.items()
-    }
+class BalancedNetwork(Mapping[str, Tensor]):
+    """A balanced network in which gains such as `1 + weight` are tensors of their own.
+
+    Args:
+        params: the network.
+        balance: the transformation that balances it.
+        cache_bytes: memory for balanced tensors; the others are computed at each access.
+    """
+
+    def __init__(
+        self, params: Mapping[str, Tensor], balance: Transformation, *, cache_bytes: int
+    ) -> None:
+        self.params, self.left = params, cache_bytes
+        self._transform = balance.applier(params)
+        self._known: dict[str, Tensor] = {}
+        self._offsets = {
+            axis.tensor: offset
+            for action in balance.symmetry.actions.values()
+            for axis, offset in (action.offsets or {}).items()
+        }
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return a balanced tensor."""
+        if name in self._known:
+            return self._known[name]
+        value = self._transform(name, self.params[name])
+        if name in self._offsets:
+            value = value + self._offsets[name]
+        if value.nbytes <= self.left:
+            self.left -= value.nbytes
+            self._known[name] = value
+        return value
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether the network has a tensor, without balancing it."""
+        return name in self.params
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self.params)
+
+    def __len__(self) -> int:
+        """Return the number of tensors."""
+        return len(self.params)

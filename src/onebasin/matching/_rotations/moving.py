@@ -101,6 +101,10 @@ class TransformedNetwork(Mapping[str, Tensor]):
                 self._cache[first] = known
         return known
 
+    def __contains__(self, name: object) -> bool:
+        """Return whether the network has a tensor, without transforming it."""
+        return name in self.params
+
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
         return iter(self.params)
