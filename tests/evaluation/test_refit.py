@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import onebasin
 from onebasin import OneBasinError, OneBasinWarning
-from onebasin.evaluation._refit import layer_fit, live_runs
+from onebasin.evaluation._refit import equations, layer_fit, live_runs
 from onebasin.evaluation._refit.pieces import in_pieces
 from onebasin.evaluation._refit.refit import LayerRefit
 from onebasin.graph.binding import FunctionalModel
