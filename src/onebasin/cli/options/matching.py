@@ -40,37 +40,24 @@ Restarts = Annotated[
 ]
 
 
-def _method_option(default: str) -> Any:
+def _method(default: str) -> Any:
     """Declare `--method` of a command whose default methods are given in words."""
     return option(
         "--method",
         metavar="NAME",
         help="Matching method. An unknown name lists the available ones.",
-        default=default,
+        default=f"{default}; rotations for transformers",
     )
 
 
-MethodName = Annotated[
-    str | None, _method_option("weights; combined with --data; rotations for transformers")
-]
+MethodName = Annotated[str | None, _method("weights; combined with --data")]
 MergingMethodName = Annotated[
-    str | None,
-    _method_option(
-        "weights; combined with --data; many for three or more checkpoints; "
-        "rotations for transformers"
-    ),
+    str | None, _method("weights; combined with --data; many for three or more checkpoints")
 ]
 LineMethodName = Annotated[
-    str | None,
-    _method_option(
-        "weights; combined with --normalization reset, repair, rescale or refit; "
-        "rotations for transformers"
-    ),
+    str | None, _method("weights; combined with --normalization reset, repair, rescale or refit")
 ]
-PlaneMethodName = Annotated[
-    str | None,
-    _method_option("weights; combined with --normalization reset; rotations for transformers"),
-]
+PlaneMethodName = Annotated[str | None, _method("weights; combined with --normalization reset")]
 MethodArgs = Annotated[
     list[str] | None,
     option(
