@@ -75,6 +75,9 @@ class RotaryEmbedding(nn.Module):
         size: number of channels of a head.
     """
 
+    cosines: Tensor
+    sines: Tensor
+
     def __init__(self, places: int, size: int) -> None:
         super().__init__()
         frequencies = 10_000 ** (-torch.arange(0, size, 2) / size)

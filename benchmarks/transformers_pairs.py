@@ -26,6 +26,7 @@ from transformers_training import fit
 from onebasin.data.augmentation import Augmentation
 from onebasin.data.datasets import data_root, load_dataset
 from onebasin.evaluation import evaluator
+from onebasin.networks import VisionTransformer
 from onebasin_studies.training.recipe import Recipe
 
 NUM_CONTEXT = 64
@@ -158,8 +159,6 @@ def _column(name: str, split: str, column: str, root: Path | None) -> list[Any]:
 
 
 def _vision(**sizes: int) -> Callable[[], nn.Module]:
-    from onebasin.networks import VisionTransformer
-
     return lambda: VisionTransformer(**sizes)
 
 
