@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from publishing import prefer_packages
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -266,6 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data-root", type=Path, help="folder of the data; else ONEBASIN_DATA")
     parser.add_argument("--cache", type=Path, default=Path("transformers-cache"))
     options = parser.parse_args(argv)
+    prefer_packages()
     torch.set_num_threads(options.threads)
     loaded: dict[Callable[[Path | None], PairData], PairData] = {}
     for seed in range(2 * options.num_pairs):
