@@ -1,7 +1,7 @@
 """Methods that align two transformers for the average, and the controls of the same budget.
 
 A method returns two networks with the functions of A and B. A control returns one network, which
-is not an average. `transformation_methods` has those whose maps are not permutations.
+is not an average.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -19,7 +20,14 @@ from transformers_training import fit
 from onebasin import Symmetry, average
 from onebasin.graph.batches import Batches
 from onebasin.graph.binding import FunctionalModel
-from onebasin.matching import match_combined, match_straight_through, match_weights
+from onebasin.matching import (
+    match_combined,
+    match_learned,
+    match_rotations,
+    match_straight_through,
+    match_weights,
+)
+from onebasin.matching.learned import Ends
 from onebasin.matching.result import Matching
 from onebasin_studies.training.recipe import Recipe
 
@@ -90,12 +98,29 @@ def straight_through(task: Task) -> tuple[Params, Params]:
     return _permuted(task, found)
 
 
-def transformation_methods() -> dict[str, Method]:
-    """Return the methods with maps that are not permutations.
+def rotations(task: Task) -> tuple[Params, Params]:
+    """Rotate B to the weights of A, without data."""
+    return _transformed(task, match_rotations(*_networks(task), seed=task.seed))
 
-    Their names are those of `TRANSFORMATIONS` in the module of the page.
-    """
-    return {}
+
+def rotations_with_data(task: Task) -> tuple[Params, Params]:
+    """Rotate B to the weights of A, from the features of both."""
+    return _transformed(task, _rotations(task))
+
+
+def learned(task: Task, ends: Ends = "one") -> tuple[Params, Params]:
+    """Train the maps of B, or of both networks, from the result of `rotations_with_data`."""
+    found = match_learned(
+        *_networks(task),
+        model=task.model,
+        data=task.labeled,
+        loss=task.loss,  # type: ignore[arg-type]
+        init=_rotations(task).transformation,
+        epochs=task.passes,
+        ends=ends,
+        seed=task.seed,
+    )
+    return _transformed(task, found)
 
 
 METHODS: Mapping[str, Method] = {
@@ -103,7 +128,10 @@ METHODS: Mapping[str, Method] = {
     "weights": weights,
     "combined": combined,
     "straight-through": straight_through,
-    **transformation_methods(),
+    "rotations": rotations,
+    "rotations with data": rotations_with_data,
+    "learned": learned,
+    "learned at both ends": partial(learned, ends="both"),
 }
 """Functions that return two networks to average."""
 
@@ -157,6 +185,15 @@ def _networks(task: Task) -> tuple[Symmetry, Params, Params]:
 def _combined(task: Task) -> Matching:
     data = replace(task.unlabeled, labels=None)
     return match_combined(*_networks(task), model=task.model, data=data, seed=task.seed)
+
+
+def _rotations(task: Task) -> Matching:
+    data = replace(task.unlabeled, labels=None)
+    return match_rotations(*_networks(task), model=task.model, data=data, seed=task.seed)
+
+
+def _transformed(task: Task, found: Matching) -> tuple[Params, Params]:
+    return task.params_a, found.transformation.apply(task.params_b)
 
 
 def _permuted(task: Task, found: Matching) -> tuple[Params, Params]:
