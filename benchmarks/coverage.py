@@ -24,7 +24,6 @@ from pathlib import Path
 from catalogue import LIBRARIES, Entry, entries
 from coverage_page import row_cells, write_page
 from coverage_row import INFERRED, KILLED, TIMEOUT, VERIFIED, Row, measure_into, preload
-from publishing import prefer_packages
 
 DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 POLL_SECONDS = 0.05
@@ -45,7 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; return 0 if every model is verified (inferred with `--no-verify`)."""
     options = _parser().parse_args(argv)
     os.environ.update(OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
-    prefer_packages()
     pattern = re.compile(options.only or "")
     chosen = [entry for entry in entries(options.library) if pattern.search(entry.name)]
     if not chosen:

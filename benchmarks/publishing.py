@@ -6,22 +6,12 @@ import argparse
 import json
 import os
 import platform
-import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
-
-
-def prefer_packages() -> None:
-    """Move the folder of the programs to the end of the import path, also of child processes.
-
-    Programs such as `transformers.py` have names of packages that libraries import.
-    """
-    folder = Path(__file__).resolve().parent
-    sys.path.sort(key=lambda entry: Path(entry).resolve() == folder)
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:

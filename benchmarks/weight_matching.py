@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from memory import PeakMemory
-from publishing import add_folder, machine, prefer_packages, publish
+from publishing import add_folder, machine, publish
 from torch import Tensor, nn
 
 NOISE = 0.1
@@ -44,7 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure all requested cases, print them, and write the page."""
     options = _parser().parse_args(argv)
     os.environ.update(OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1")
-    prefer_packages()
     context = multiprocessing.get_context("spawn")
     found = {row["model"]: row for row in _kept(options.out)} if options.keep else {}
     for name in options.models:

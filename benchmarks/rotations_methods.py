@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
+from rotations_training import fit
 from torch import Tensor, nn
-from transformers_training import fit
 
 from onebasin import Symmetry, average
 from onebasin.graph.batches import Batches

@@ -70,7 +70,7 @@ def page(rows: Sequence[Row], environment: Mapping[str, str]) -> str:
     lines = [
         "# Transformers",
         "",
-        "Written by `python benchmarks/transformers.py`. For each kind of network, pairs are",
+        "Written by `python benchmarks/rotations.py`. For each kind of network, pairs are",
         "trained from different seeds, and B is aligned to A. Losses and accuracies are those of",
         "the average of both on test data. The barrier is the maximum of the test loss over the",
         "line between both, above the straight line between the losses of A and B.",

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from publishing import add_folder, machine, prefer_packages, publish, write
+from publishing import add_folder, machine, publish, write
+from rotations_methods import CONTROLS, METHODS, NUM_PASSES, Params, Task
+from rotations_page import ALL_METHODS, CONTROL_NAMES, page
+from rotations_pairs import CASES, PairData, network
 from torch import Tensor, nn
-from transformers_methods import CONTROLS, METHODS, NUM_PASSES, Params, Task
-from transformers_page import ALL_METHODS, CONTROL_NAMES, page
-from transformers_pairs import CASES, PairData, network
 
 import onebasin
 from onebasin.evaluation import Curve, Evaluator, evaluator, interpolate
@@ -34,7 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train or read the pairs, align, measure, and write the page after every method."""
     options = _parser().parse_args(argv)
     os.environ.update(OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1")
-    prefer_packages()
     rows = _kept(options.out) if options.keep else []
     context = multiprocessing.get_context("spawn")
     for kind in options.pairs:
@@ -47,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     found = pool.apply(measure, (*key, options))
                 rows += found
                 print(*map(json.dumps, found), sep="\n", flush=True)
-                write("transformers", *_page(rows, options), options.out)
-    publish("transformers", *_page(rows, options), options.out)
+                write("rotations", *_page(rows, options), options.out)
+    publish("rotations", *_page(rows, options), options.out)
     return 0
 
 
@@ -153,7 +152,7 @@ def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _kept(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "transformers.json"
+    path = folder / "rotations.json"
     return json.loads(path.read_text())["rows"] if path.exists() else []
 
 
@@ -198,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--data-root", type=Path, help="folder of the data; else ONEBASIN_DATA")
     parser.add_argument(
-        "--cache", type=Path, default=Path("transformers-cache"), help="folder of the networks"
+        "--cache", type=Path, default=Path("rotations-cache"), help="folder of the networks"
     )
     parser.add_argument("--keep", action="store_true", help="keep the rows of the page")
     add_folder(parser)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +16,7 @@ from tests.test_benchmark_pages import import_benchmark
 
 @pytest.fixture
 def networks(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return import_benchmark("transformers_networks", repository, monkeypatch)
+    return import_benchmark("rotations_networks", repository, monkeypatch)
 
 
 def decoders(networks: ModuleType) -> list[torch.nn.Module]:
@@ -68,21 +67,21 @@ def test_symmetries_have_maps_that_mix_units(networks: ModuleType) -> None:
 
 
 def test_methods_and_controls(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = import_benchmark("transformers_methods", repository, monkeypatch)
-    decoder = decoders(import_benchmark("transformers_networks", repository, monkeypatch))[0]
+    module = import_benchmark("rotations_methods", repository, monkeypatch)
+    decoder = decoders(import_benchmark("rotations_networks", repository, monkeypatch))[0]
     tokens = torch.randint(0, 11, (32, 6), generator=torch.Generator().manual_seed(0))
     params = {name: tensor.detach() for name, tensor in decoder.state_dict().items()}
     symmetry = infer_symmetry(decoder, tokens[:2])
     data = Batches(tokens, None, 8), Batches(tokens, tokens, 8)
     task = module.Task(symmetry, decoder, params, params, *data, passes=1)
+    start = loss_of(decoder, params, tokens)
     for method in module.METHODS.values():
         for end in method(task):
-            assert all(torch.equal(end[name], params[name]) for name in params)
+            assert loss_of(decoder, end, tokens) == pytest.approx(start, rel=1e-3)
     kept = {name: tensor.clone() for name, tensor in params.items()}
     loss = {
         name: loss_of(decoder, control(task), tokens) for name, control in module.CONTROLS.items()
     }
-    start = loss_of(decoder, params, tokens)
     assert loss["average, fine-tuned"] < 0.99 * start
     # Labels have no influence; A already has the mean outputs.
     assert loss["A, distilled from both"] == pytest.approx(start, rel=5e-3)
@@ -116,7 +115,7 @@ def test_page_checks_the_worst_pair(
     repository: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    module = import_benchmark("transformers_page", repository, monkeypatch)
+    module = import_benchmark("rotations_page", repository, monkeypatch)
     lines = module.page(rows(learned), {"threads": "1"}).splitlines()
     (line,) = [line for line in lines if "lowest barrier" in line]
     assert [cell.strip(" *") for cell in line.split("|")][3:7] == [
@@ -132,15 +131,7 @@ def test_page_checks_the_worst_pair(
 
 
 def test_interval_is_that_of_student(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = import_benchmark("transformers_page", repository, monkeypatch)
+    module = import_benchmark("rotations_page", repository, monkeypatch)
     # The quantile of Student's distribution with 4 degrees of freedom is 2.776.
     assert module.interval([1.0, 2.0, 3.0, 4.0, 5.0], ".3f") == "3.000 ± 1.963"
     assert module.interval([1.0], ".1f") == "1.0"
-
-
-def test_programs_do_not_hide_packages(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    publishing = import_benchmark("publishing", repository, monkeypatch)
-    folder = str(repository / "benchmarks")
-    monkeypatch.setattr(sys, "path", [folder, "first", "second"])
-    publishing.prefer_packages()
-    assert sys.path == ["first", "second", folder]

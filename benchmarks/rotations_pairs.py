@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from publishing import prefer_packages
+from rotations_networks import PADDING, LayerNormDecoder, RotaryDecoder, SentenceClassifier
+from rotations_training import fit
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers_networks import PADDING, LayerNormDecoder, RotaryDecoder, SentenceClassifier
-from transformers_training import fit
 
 from onebasin.data.augmentation import Augmentation
 from onebasin.data.datasets import data_root, load_dataset
@@ -265,9 +264,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--num-pairs", type=int, default=5, help="pairs of each kind")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--data-root", type=Path, help="folder of the data; else ONEBASIN_DATA")
-    parser.add_argument("--cache", type=Path, default=Path("transformers-cache"))
+    parser.add_argument("--cache", type=Path, default=Path("rotations-cache"))
     options = parser.parse_args(argv)
-    prefer_packages()
     torch.set_num_threads(options.threads)
     loaded: dict[Callable[[Path | None], PairData], PairData] = {}
     for seed in range(2 * options.num_pairs):
