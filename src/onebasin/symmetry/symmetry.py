@@ -115,6 +115,11 @@ class Symmetry:
         return {name: blocks_of(layouts) for name, layouts in self.layouts.items()}
 
     @cached_property
+    def first_names(self) -> Mapping[str, str]:
+        """The first name of every tied tensor, which actions and blocks are listed under."""
+        return {name: names[0] for names in self.tied for name in names}
+
+    @cached_property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """The shape of every tensor."""
         return {n: tuple(layout.size for layout in ls) for n, ls in self.layouts.items()}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from os import PathLike
 
 import torch
@@ -124,14 +123,9 @@ class Transformation:
 
         def transform(name: str, tensor: Tensor) -> Tensor:
             moved = self.permutation.apply_tensor(name, tensor)
-            return transformer.apply(self._first_names.get(name, name), moved)
+            return transformer.apply(self.symmetry.first_names.get(name, name), moved)
 
         return transform
-
-    @cached_property
-    def _first_names(self) -> dict[str, str]:
-        """The name under which actions list each tied tensor."""
-        return {name: names[0] for names in self.symmetry.tied for name in names}
 
     def _gain(self, group: str, gain: Gain, params: Mapping[str, Tensor]) -> Tensor:
         """Return a gain after the permutation."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from onebasin.checkpoints._lazy import LazyMapping, TensorInfo, describe
 from onebasin.matching._coordinate_descent.pair import Pair, PairStats
 from onebasin.matching._rotations.balance import balanced, mixing_groups
 from onebasin.matching._rotations.moving import TransformedNetwork
@@ -95,7 +96,7 @@ class BalancedPair:
         return Transformation(symmetry, Permutation(symmetry, indices), maps, {}, signs)
 
 
-class BalancedNetwork(Mapping[str, Tensor]):
+class BalancedNetwork(LazyMapping):
     """A balanced network in which gains such as `1 + weight` are tensors of their own.
 
     Args:
@@ -107,6 +108,7 @@ class BalancedNetwork(Mapping[str, Tensor]):
     def __init__(
         self, params: Mapping[str, Tensor], balance: Transformation, *, cache_bytes: int
     ) -> None:
+        super().__init__(params)
         self.params, self.left = params, cache_bytes
         self._transform = balance.applier(params)
         self._known: dict[str, Tensor] = {}
@@ -128,14 +130,6 @@ class BalancedNetwork(Mapping[str, Tensor]):
             self._known[name] = value
         return value
 
-    def __contains__(self, name: object) -> bool:
-        """Return whether the network has a tensor, without balancing it."""
-        return name in self.params
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the names."""
-        return iter(self.params)
-
-    def __len__(self) -> int:
-        """Return the number of tensors."""
-        return len(self.params)
+    def metadata(self, name: str) -> TensorInfo:
+        """Return the shape and dtype of a tensor, without balancing it."""
+        return describe(self.params, name)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from onebasin.matching._assignment.linear import assign_many
-from onebasin.symmetry._random_elements import complement_of_ones
+from onebasin.symmetry._random_elements import with_ones
 from onebasin.symmetry._transforming import TensorTransformer
 from onebasin.symmetry.actions import Axis, GroupAction
 from onebasin.symmetry.permutation import Permutation
@@ -32,7 +32,7 @@ class LearnedMaps:
         free: the trained values, float32, by group and kind.
     """
 
-    def __init__(self, symmetry: Symmetry, mixing: Iterable[str], *, permutes: bool = True) -> None:
+    def __init__(self, symmetry: Symmetry, mixing: Iterable[str]) -> None:
         self.symmetry, self.mixing = symmetry, set(mixing)
         self.actions: dict[str, GroupAction] = {}
         self.free: dict[tuple[str, str], Tensor] = {}
@@ -46,7 +46,7 @@ class LearnedMaps:
             scales = () if action is None else action.scales
             if scales:
                 self._add(name, "scales", torch.zeros(len(scales), *shape))
-            if permutes and name not in outers and symmetry.size_of(name) > 1:
+            if name not in outers and symmetry.size_of(name) > 1:
                 self._add(name, "order", torch.eye(shape[-1]).expand(*shape, shape[-1]).clone())
             offsets = None if action is None else action.offsets
             self.actions[name] = GroupAction(
@@ -75,11 +75,8 @@ class LearnedMaps:
                 found[name] = values + torch.eye(values.shape[-1])
             elif kind == "skew":
                 inner = torch.linalg.matrix_exp(values - values.mT)
-                size = self.symmetry.size_of(name)
-                if inner.shape[-1] < size:
-                    basis = complement_of_ones(size).to(inner)
-                    inner = basis @ inner @ basis.mT + 1 / size
-                found[name] = inner
+                keeps_ones = inner.shape[-1] < self.symmetry.size_of(name)
+                found[name] = with_ones(inner) if keeps_ones else inner
             elif kind == "order":
                 found[name] = _permutations(values) + values - values.detach()
         return found
@@ -111,14 +108,12 @@ class LearnedMaps:
 
 def _axes(symmetry: Symmetry, group: str) -> dict[Axis, int]:
     """Return every axis of a group, with variance one."""
-    return {axis: 1 for axis in _occurrences(symmetry, group)}
-
-
-def _occurrences(symmetry: Symmetry, group: str) -> Iterator[Axis]:
-    for tensor in symmetry.tensors_of[group]:
-        for number, block in enumerate(symmetry.blocks[tensor]):
-            for axis in block.groups_at(group):
-                yield Axis(tensor, number, axis)
+    return {
+        Axis(tensor, number, axis): 1
+        for tensor in symmetry.tensors_of[group]
+        for number, block in enumerate(symmetry.blocks[tensor])
+        for axis in block.groups_at(group)
+    }
 
 
 def _permutations(values: Tensor) -> Tensor:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from onebasin.checkpoints._lazy import LazyMapping, TensorInfo, describe
 from onebasin.symmetry._transforming import TensorTransformer
 from onebasin.symmetry.actions import GroupAction
 from onebasin.symmetry.symmetry import Symmetry
 
 
-class TransformedNetwork(Mapping[str, Tensor]):
+class TransformedNetwork(LazyMapping):
     """The tensors of a balanced network after orthogonal maps and signs.
 
     Units are not permuted: maps and signs are in the order of the original units.
@@ -38,6 +39,7 @@ class TransformedNetwork(Mapping[str, Tensor]):
         *,
         cache_bytes: int,
     ) -> None:
+        super().__init__(params)
         self.symmetry, self.params, self.left = symmetry, params, cache_bytes
         self._cache: dict[str, Tensor] = {}
         self._actions: dict[str, dict[str, GroupAction]] = defaultdict(dict)
@@ -53,7 +55,7 @@ class TransformedNetwork(Mapping[str, Tensor]):
 
     def _add(self, name: str, action: GroupAction) -> None:
         for tensor in self.symmetry.tensors_of[name]:
-            self._actions[self._first(tensor)][name] = action
+            self._actions[self.symmetry.first_names.get(tensor, tensor)][name] = action
 
     def reset(self) -> None:
         """Return to the identity."""
@@ -80,14 +82,11 @@ class TransformedNetwork(Mapping[str, Tensor]):
         self.maps, self.signs = {**self.maps, **maps}, {**self.signs, **signs}
         for group in (*maps, *signs):
             for tensor in self.symmetry.tensors_of[group]:
-                self._cache.pop(self._first(tensor), None)
-
-    def _first(self, tensor: str) -> str:
-        return next((names[0] for names in self.symmetry.tied if tensor in names), tensor)
+                self._cache.pop(self.symmetry.first_names.get(tensor, tensor), None)
 
     def __getitem__(self, name: str) -> Tensor:
         """Return a transformed tensor."""
-        first = self._first(name)
+        first = self.symmetry.first_names.get(name, name)
         actions = self._actions.get(first)
         if not actions:
             return self.params[name]
@@ -101,14 +100,6 @@ class TransformedNetwork(Mapping[str, Tensor]):
                 self._cache[first] = known
         return known
 
-    def __contains__(self, name: object) -> bool:
-        """Return whether the network has a tensor, without transforming it."""
-        return name in self.params
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the names."""
-        return iter(self.params)
-
-    def __len__(self) -> int:
-        """Return the number of tensors."""
-        return len(self.params)
+    def metadata(self, name: str) -> TensorInfo:
+        """Return the shape and dtype of a tensor, without transforming it."""
+        return describe(self.params, name)

@@ -39,11 +39,6 @@ def null_space(rows: Sequence[dict[int, int]], number: int, *, modulo: int = 0) 
     return [_solution(one, pivots, number, modulo) for one in free]
 
 
-def free_unknowns(solutions: Sequence[Sequence[int]], unknown: int) -> list[int]:
-    """Return the numbers of the solutions in which an unknown is not zero."""
-    return [number for number, each in enumerate(solutions) if each[unknown]]
-
-
 def _reduced(row: Row, pivots: dict[int, Row], modulo: int) -> Row:
     row = _scaled(row, Fraction(1), modulo)
     for pivot, known in pivots.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
@@ -17,7 +18,7 @@ from onebasin.errors import OneBasinError
 from onebasin.symmetry._transforming import TensorTransformer
 from onebasin.symmetry._verification.controls import VISIBLE, PartialPermutation, control_groups
 from onebasin.symmetry._verification.larger_classes import with_larger_class
-from onebasin.symmetry._verification.trial import Trial
+from onebasin.symmetry._verification.trial import Trial, bisect_failures
 from onebasin.symmetry.symmetry import Symmetry, without_actions
 from onebasin.symmetry.transformation import Transformation
 
@@ -79,8 +80,8 @@ class ClassTests:
         chosen = [name for name in self.classed if name in groups]
         if not chosen:
             return ()
-        partial = PartialTransformation(self.symmetry, self.seed)
-        found = control_groups(self.trials, partial, groups=chosen)
+        parts = PartialTransformation(self.symmetry, self.seed)
+        found = control_groups(self.trials, parts, groups=chosen)
         return tuple(name for name in chosen if name not in found)
 
     def possibly_larger(self, groups: Collection[str]) -> dict[str, str]:
@@ -118,7 +119,6 @@ class PartialTransformation(PartialPermutation):
         """Draw maps of every group."""
         super().__init__(symmetry, seed)
         element = random_maps(symmetry, seed=seed)
-        self._first_names = {name: names[0] for names in symmetry.tied for name in names}
         self._transformers = {
             name: TensorTransformer(
                 symmetry,
@@ -133,7 +133,7 @@ class PartialTransformation(PartialPermutation):
 
     def moved(self, group: str, tensor: str, param: Tensor) -> Tensor:
         """Return a tensor on which the maps of a group act."""
-        return self._transformers[group].apply(self._first_names.get(tensor, tensor), param)
+        return self._transformers[group].apply(self.symmetry.first_names.get(tensor, tensor), param)
 
 
 def random_maps(symmetry: Symmetry, *, seed: int) -> Transformation:
@@ -193,14 +193,9 @@ def _is_visible(trial: Trial, element: Transformation) -> bool:
 def _failing(
     trial: Trial, element: Transformation, groups: Sequence[str], error: float
 ) -> dict[str, float]:
-    """Return the groups whose maps change the outputs, by bisection; all if rounding hides them."""
-    if len(groups) == 1 or trial.runs_left <= 0:
-        return dict.fromkeys(groups, error)
-    failing: dict[str, float] = {}
-    middle = len(groups) // 2
-    for half in (groups[:middle], groups[middle:]):
-        trial.runs_left -= 1
-        errors = _errors(trial, only(element, half))
-        if _fails(trial, errors):
-            failing |= _failing(trial, element, half, max(errors))
-    return failing or dict.fromkeys(groups, error)
+    """Return the groups whose maps change the outputs, by bisection."""
+
+    def errors_of(some: Sequence[str]) -> list[float]:
+        return _errors(trial, only(element, some))
+
+    return bisect_failures(trial, groups, error, errors_of, partial(_fails, trial))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -268,19 +268,37 @@ def failing_groups(
     Valid permutations are closed under composition. If a permutation fails, some single
     group fails, and bisection identifies it. If rounding hides it, all groups are returned.
     """
-    return _bisect_failures(trial, permutation, list(permutation.symmetry.groups), max(errors))
+
+    def errors_of(groups: Sequence[str]) -> list[float]:
+        return trial.errors(restrict_permutation(permutation, groups))
+
+    groups = list(permutation.symmetry.groups)
+    return bisect_failures(trial, groups, max(errors), errors_of, trial.fails)
 
 
-def _bisect_failures(
-    trial: Trial, permutation: Permutation, groups: list[str], error: float
+def bisect_failures(
+    trial: Trial,
+    groups: Sequence[str],
+    error: float,
+    errors_of: Callable[[Sequence[str]], list[float]],
+    fails: Callable[[Sequence[float]], bool],
 ) -> dict[str, float]:
+    """Return the groups that change the outputs, with their changes; all if rounding hides them.
+
+    Args:
+        trial: the trial, whose number of runs is limited.
+        groups: groups that change the outputs together.
+        error: the change of all of them.
+        errors_of: function that returns the changes of the outputs by some of the groups.
+        fails: function that returns whether such changes are a failure.
+    """
     if len(groups) == 1 or trial.runs_left <= 0:
         return dict.fromkeys(groups, error)
     failing: dict[str, float] = {}
     middle = len(groups) // 2
     for half in (groups[:middle], groups[middle:]):
         trial.runs_left -= 1
-        errors = trial.errors(restrict_permutation(permutation, half))
-        if trial.fails(errors):
-            failing |= _bisect_failures(trial, permutation, half, max(errors))
+        errors = errors_of(half)
+        if fails(errors):
+            failing |= bisect_failures(trial, half, max(errors), errors_of, fails)
     return failing or dict.fromkeys(groups, error)
